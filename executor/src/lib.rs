@@ -1,0 +1,1 @@
+//! Runs the graph: schedule, cache, context, snapshots, sandbox, assembler.

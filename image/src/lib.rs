@@ -1,0 +1,18 @@
+//! OCI nouns and bytes: references, digests, configs and manifests, layer tars in and out, the OCI layout, and the
+//! registry client.
+//!
+//! In and out: bytes that other tools read and write. Absent: builds, steps, snapshots on disk, `unsafe`.
+//!
+//! Reading order: [`digest`], [`platform`], [`reference`], [`config`], [`manifest`], [`layer`] (tar entries in and
+//! out), [`compression`], [`layout`] (the store of blobs), [`registry`].
+
+pub mod config;
+pub mod digest;
+pub mod layer;
+pub mod manifest;
+pub mod platform;
+
+pub use config::ImageConfig;
+pub use digest::Digest;
+pub use manifest::{Descriptor, Index, Manifest};
+pub use platform::Platform;

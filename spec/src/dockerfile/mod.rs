@@ -1,0 +1,167 @@
+//! The Dockerfile's syntax tree.
+//!
+//! Spec: Dockerfile reference; where it and BuildKit's program differ, the program.
+
+use crate::{Diagnostic, Span, Spanned};
+
+/// What [`parse`] returns: as much of the tree as could be read, and every mistake in the text.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The tree; instructions with an error are left out of it.
+    pub dockerfile: Dockerfile,
+    /// Every mistake, in the order of the text. The tree may be compiled only if none is an error.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A whole Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dockerfile {
+    /// The escape character: `\` or a backtick.
+    pub escape: char,
+    /// The ARG instructions before the first FROM.
+    pub global_args: Vec<Instruction>,
+    /// The stages in the order of the text.
+    pub stages: Vec<Stage>,
+}
+
+/// One stage: a FROM and what follows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Position among the file's stages, from 0.
+    pub index: usize,
+    /// The bytes of the FROM instruction.
+    pub span: Span,
+    /// Value of `--platform`.
+    pub platform: Option<Word>,
+    /// The image, stage or `scratch`.
+    pub base: Word,
+    /// The name after AS, in lower case.
+    pub name: Option<Spanned<String>>,
+    /// The instructions after FROM.
+    pub instructions: Vec<Instruction>,
+}
+
+/// One instruction (never FROM).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// All bytes of the instruction, from keyword to the end of its last line.
+    pub span: Span,
+    /// The keyword, in upper case.
+    pub keyword: Spanned<String>,
+    /// The instruction's text on one line: continuations joined, comments inside it dropped.
+    pub text: String,
+    /// What it says.
+    pub kind: InstructionKind,
+}
+
+/// What an instruction says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InstructionKind {
+    /// ADD of local files and archives.
+    Add(Copy),
+    /// ARG: names with optional defaults, evaluated left to right.
+    Arg(Vec<ArgDeclaration>),
+    /// CMD.
+    Cmd(Command),
+    /// COPY.
+    Copy(Copy),
+    /// ENTRYPOINT.
+    Entrypoint(Command),
+    /// ENV: pairs, all expanded with the environment before the line.
+    Env(Vec<KeyValue>),
+    /// EXPOSE: ports, each word split again after expansion.
+    Expose(Vec<Word>),
+    /// HEALTHCHECK.
+    Healthcheck(Healthcheck),
+    /// LABEL.
+    Label(Vec<KeyValue>),
+    /// MAINTAINER: the author, taken as it stands.
+    Maintainer(Spanned<String>),
+    /// ONBUILD: the trigger's text as it goes into the config; it has been parsed and found valid.
+    Onbuild(Spanned<String>),
+    /// RUN.
+    Run(Command),
+    /// SHELL.
+    Shell(Vec<Spanned<String>>),
+    /// STOPSIGNAL.
+    Stopsignal(Word),
+    /// USER.
+    User(Word),
+    /// VOLUME.
+    Volume(Vec<Word>),
+    /// WORKDIR.
+    Workdir(Word),
+}
+
+/// A piece of text in which variables are expanded later, by [`Word`]'s own rules of quoting.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Word {
+    /// The text as written (quotes, escapes and variables untouched), continuations joined.
+    pub raw: String,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// `NAME` or `NAME=default` of an ARG.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArgDeclaration {
+    /// The variable.
+    pub name: Spanned<String>,
+    /// The default, expanded only if it is used.
+    pub default: Option<Word>,
+}
+
+/// A pair of ENV or LABEL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The key (expanded in LABEL, taken as it stands in ENV).
+    pub key: Word,
+    /// The value.
+    pub value: Word,
+}
+
+/// A command line: shell form or exec form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Text for the stage's shell, exactly as written, continuations joined.
+    Shell(Spanned<String>),
+    /// A JSON array of strings.
+    Exec(Vec<Spanned<String>>),
+}
+
+/// COPY or ADD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// Value of `--from`, not expanded (COPY only).
+    pub from: Option<Spanned<String>>,
+    /// Value of `--chown`.
+    pub chown: Option<Word>,
+    /// Value of `--chmod`.
+    pub chmod: Option<Word>,
+    /// What is copied, at least one.
+    pub sources: Vec<Word>,
+    /// Where to.
+    pub dest: Word,
+}
+
+/// HEALTHCHECK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Healthcheck {
+    /// `HEALTHCHECK NONE`: switches an inherited check off.
+    Disable,
+    /// `HEALTHCHECK CMD ...`; a time of zero and no retries mean the engine's default.
+    Check {
+        /// The command; shell form becomes `CMD-SHELL`.
+        command: Command,
+        /// `--interval`, nanoseconds.
+        interval_ns: i64,
+        /// `--timeout`, nanoseconds.
+        timeout_ns: i64,
+        /// `--start-period`, nanoseconds.
+        start_period_ns: i64,
+        /// `--start-interval`, nanoseconds.
+        start_interval_ns: i64,
+        /// `--retries`.
+        retries: u32,
+    },
+}

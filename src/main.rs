@@ -1,0 +1,3 @@
+//! The `kairn` command.
+
+fn main() {}
