@@ -1,0 +1,21 @@
+//! What the end-to-end tests stand on: a real registry, real base images, the `kairn` binary, an inspector of what it
+//! made and a real container runtime to run that in.
+//!
+//! Reading order: [`tools`] (what the machine must have), [`registry`], [`bases`], [`context`] (build contexts),
+//! [`kairn`] (the command and what it printed), [`image`] and [`tree`] (what it made), [`container`] (`runc`).
+
+pub(crate) mod bases;
+pub(crate) mod container;
+pub(crate) mod context;
+pub(crate) mod image;
+pub(crate) mod kairn;
+pub(crate) mod registry;
+pub(crate) mod tools;
+pub(crate) mod tree;
+
+pub(crate) use container::{Pod, Profile};
+pub(crate) use context::Context;
+pub(crate) use image::Image;
+pub(crate) use kairn::{Kairn, Outcome};
+pub(crate) use registry::Registry;
+pub(crate) use tools::{can_run, run, test_dir};
