@@ -1,11 +1,14 @@
 //! The graph of steps: what a build does, free of names and of source text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use kairn_image::config::History;
 use kairn_image::{Digest, ImageConfig, Manifest, Platform};
 use kairn_spec::Span;
+use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef as _;
 
 /// Names a step of one graph.
 pub type StepId = NodeIndex<u32>;
@@ -95,7 +98,8 @@ pub struct RunOp {
 /// Files copied.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CopyOp {
-    /// Source patterns in the root of the input, `filepath.Match` wildcards, no leading slash.
+    /// Source patterns in the root of the input, clean, `filepath.Match` wildcards, no leading slash; the root itself
+    /// is `.`.
     pub sources: Vec<String>,
     /// Destination, absolute; a final slash says that it is a directory.
     pub dest: String,
@@ -145,7 +149,8 @@ pub struct ImageTarget {
     pub step: StepId,
     /// The platform.
     pub platform: Platform,
-    /// The config without `rootfs`, `history` and `created`: the assembler adds them.
+    /// The config without `rootfs`, `history` and `created`: the assembler adds them. A label given on the command
+    /// line is already in it.
     pub config: ImageConfig,
     /// The base image's manifest and its history, where there is one: its layers come first.
     pub base: Option<BaseImage>,
@@ -182,7 +187,7 @@ pub struct TargetHistory {
 pub struct Origin {
     /// The stage's name, or its number.
     pub stage: String,
-    /// Position among the stage's steps that do something, from 1.
+    /// Position among the stage's steps that do something, from 1; a base image that the stage pulls is one of them.
     pub position: usize,
     /// Number of such steps in the stage.
     pub total: usize,
@@ -190,4 +195,160 @@ pub struct Origin {
     pub text: String,
     /// The bytes of the instruction in the Dockerfile.
     pub span: Span,
+}
+
+impl Graph {
+    /// Returns a step.
+    ///
+    /// # Panics
+    /// If the step is not of this graph.
+    pub fn op(&self, step: StepId) -> &Op {
+        &self.steps[step].op
+    }
+
+    /// Returns the inputs of a step, the root first.
+    pub fn inputs(&self, step: StepId) -> Vec<(Input, StepId)> {
+        let mut inputs: Vec<_> =
+            self.steps.edges_directed(step, Direction::Incoming).map(|edge| (*edge.weight(), edge.source())).collect();
+        inputs.sort_unstable();
+        inputs
+    }
+
+    /// Returns the state that a step changes, where it changes one.
+    pub fn root_of(&self, step: StepId) -> Option<StepId> {
+        self.inputs(step).into_iter().find_map(|(input, id)| (input == Input::Root).then_some(id))
+    }
+
+    /// Returns the steps whose layers, stacked in this order, are the file system of a state: its source first.
+    pub fn layers_of(&self, step: StepId) -> Vec<StepId> {
+        let mut layers: Vec<_> = std::iter::successors(Some(step), |&step| self.root_of(step)).collect();
+        layers.reverse();
+        layers
+    }
+
+    /// Returns all steps, each after its inputs; the same graph gives the same order.
+    ///
+    /// # Panics
+    /// If the graph has a cycle.
+    pub fn topological(&self) -> Vec<StepId> {
+        let mut missing: HashMap<StepId, usize> = HashMap::new();
+        let mut ready = BTreeSet::new();
+        for step in self.steps.node_indices() {
+            match self.steps.edges_directed(step, Direction::Incoming).count() {
+                0 => {
+                    ready.insert(step);
+                }
+                inputs => {
+                    missing.insert(step, inputs);
+                }
+            }
+        }
+        let mut order = Vec::with_capacity(self.steps.node_count());
+        while let Some(step) = ready.pop_first() {
+            order.push(step);
+            for edge in self.steps.edges_directed(step, Direction::Outgoing) {
+                let left = missing.get_mut(&edge.target()).expect("a step that waits for an input is counted");
+                *left -= 1;
+                if *left == 0 {
+                    ready.insert(edge.target());
+                }
+            }
+        }
+        assert_eq!(order.len(), self.steps.node_count(), "the graph of steps has no cycle");
+        order
+    }
+
+    /// Returns the stages that asked for steps, with their steps in [`Graph::topological`] order.
+    ///
+    /// A step that several stages asked for is in each of them; a step that no line asked for is in none.
+    pub fn stages(&self) -> BTreeMap<&str, Vec<StepId>> {
+        let mut stages: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
+        for step in self.topological() {
+            let origins = self.origins.get(&step).map_or(&[][..], Vec::as_slice);
+            for stage in origins.iter().map(|origin| origin.stage.as_str()).collect::<BTreeSet<_>>() {
+                stages.entry(stage).or_default().push(step);
+            }
+        }
+        stages
+    }
+}
+
+/// Adds steps to a graph, each of them once.
+#[derive(Debug, Default)]
+pub struct GraphBuilder {
+    graph: Graph,
+    /// Steps by the hash of their op and inputs.
+    known: HashMap<u64, Vec<StepId>>,
+}
+
+impl GraphBuilder {
+    /// Returns the step that does `op` with `inputs`, which is added if no equal step is there yet.
+    ///
+    /// # Panics
+    /// If an input is not of this graph.
+    pub fn step(&mut self, op: Op, inputs: &[(Input, StepId)]) -> StepId {
+        let mut inputs = inputs.to_vec();
+        inputs.sort_unstable();
+        let hash = BuildHasherDefault::<DefaultHasher>::new().hash_one((&op, &inputs));
+        let equals = self.known.entry(hash).or_default();
+        let graph = &self.graph;
+        if let Some(&step) = equals.iter().find(|&&step| graph.steps[step].op == op && graph.inputs(step) == inputs) {
+            return step;
+        }
+        let step = self.graph.steps.add_node(Step { op });
+        for (input, source) in inputs {
+            self.graph.steps.add_edge(source, step, input);
+        }
+        equals.push(step);
+        step
+    }
+
+    /// Notes that a line asked for a step.
+    pub fn origin(&mut self, step: StepId, origin: Origin) {
+        self.graph.origins.entry(step).or_default().push(origin);
+    }
+
+    /// Adds an image to make.
+    pub fn image(&mut self, image: ImageTarget) {
+        self.graph.images.push(image);
+    }
+
+    /// Returns the graph.
+    pub fn finish(self) -> Graph {
+        self.graph
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workdir(path: &str) -> Op {
+        Op::Workdir(WorkdirOp { path: path.into(), user: String::new() })
+    }
+
+    #[test]
+    fn equal_steps_are_one() {
+        let mut builder = GraphBuilder::default();
+        let scratch = builder.step(Op::Scratch, &[]);
+        assert_eq!(builder.step(Op::Scratch, &[]), scratch);
+        let a = builder.step(workdir("/a"), &[(Input::Root, scratch)]);
+        assert_eq!(builder.step(workdir("/a"), &[(Input::Root, scratch)]), a);
+        assert_ne!(builder.step(workdir("/b"), &[(Input::Root, scratch)]), a);
+        let again = builder.step(workdir("/a"), &[(Input::Root, a)]);
+        assert_ne!(again, a);
+        let graph = builder.finish();
+        assert_eq!(graph.layers_of(again), [scratch, a, again]);
+        assert_eq!(graph.steps.node_count(), 4);
+    }
+
+    #[test]
+    fn both_inputs_may_be_one_step() {
+        let mut builder = GraphBuilder::default();
+        let scratch = builder.step(Op::Scratch, &[]);
+        let both = builder.step(workdir("/a"), &[(Input::Source, scratch), (Input::Root, scratch)]);
+        let graph = builder.finish();
+        assert_eq!(graph.inputs(both), [(Input::Root, scratch), (Input::Source, scratch)]);
+        assert_eq!(graph.topological(), [scratch, both]);
+    }
 }

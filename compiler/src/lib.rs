@@ -7,5 +7,6 @@
 //! Reading order: [`graph`] (the closed set of ops), [`key`], [`compile`], [`render`].
 
 pub mod graph;
+pub mod key;
 
 pub use graph::{Graph, Op, Step, StepId};

@@ -1,6 +1,7 @@
 //! Content digests.
 
 use std::fmt;
+use std::io::{self, Read, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -96,5 +97,85 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Passes bytes on to a writer, digesting and counting them.
+pub struct DigestWriter<W: Write> {
+    out: W,
+    state: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> DigestWriter<W> {
+    /// Starts with nothing written.
+    pub fn new(out: W) -> Self {
+        Self { out, state: Sha256::new(), bytes: 0 }
+    }
+
+    /// Returns the number of bytes written so far.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Returns the digest of what was written, its length, and the writer.
+    pub fn finish(self) -> (Digest, u64, W) {
+        (Digest::from_sha256(self.state), self.bytes, self.out)
+    }
+}
+
+impl<W: Write> Write for DigestWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.state.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Passes bytes on from a reader and fails at its end unless they have the expected digest and length.
+///
+/// A reader that stops before the end has verified nothing.
+pub struct VerifyReader<R: Read> {
+    input: R,
+    state: Option<Sha256>,
+    expected: Digest,
+    bytes_left: u64,
+}
+
+impl<R: Read> VerifyReader<R> {
+    /// Expects exactly `size_bytes` bytes that digest to `expected`.
+    pub fn new(input: R, expected: Digest, size_bytes: u64) -> Self {
+        Self { input, state: Some(Sha256::new()), expected, bytes_left: size_bytes }
+    }
+}
+
+impl<R: Read> Read for VerifyReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fail = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        let Some(state) = &mut self.state else { return Ok(0) };
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let read = self.input.read(buffer)?;
+        state.update(&buffer[..read]);
+        match self.bytes_left.checked_sub(read as u64) {
+            None => return fail(format!("content of `{}` is longer than its descriptor says", self.expected)),
+            Some(left) => self.bytes_left = left,
+        }
+        if read == 0 {
+            if self.bytes_left != 0 {
+                return fail(format!("content of `{}` ends {} bytes early", self.expected, self.bytes_left));
+            }
+            let got = self.state.take().map(Digest::from_sha256);
+            if got != Some(self.expected) {
+                return fail(format!("content of `{}` has another digest", self.expected));
+            }
+        }
+        Ok(read)
     }
 }

@@ -3,12 +3,16 @@
 //! In: the text of a file. Out: a syntax tree whose every node carries the byte span it was read from, and
 //! every diagnostic of the file at once. Absent: images, graphs, the machine, the environment, any I/O.
 //!
-//! Reading order: [`span`], [`diagnostic`], [`dockerfile`] (the tree and `parse`), [`word`] (words and variable
-//! expansion), [`ignore`] (`.dockerignore`).
+//! Reading order: [`span`], [`diagnostic`], [`dockerfile`] (the tree and [`dockerfile::parse`]), [`word`] (expansion of
+//! variables and quotes in a [`dockerfile::Word`]), [`ignore`] (`.dockerignore`), [`glob`] (wildcards of COPY).
 
 pub mod diagnostic;
 pub mod dockerfile;
+pub mod glob;
+pub mod ignore;
 pub mod span;
+mod text;
+pub mod word;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use span::{Span, Spanned};

@@ -19,7 +19,7 @@ pub(crate) struct Image {
     pub(crate) manifest: Value,
     /// Its config, the whole document.
     pub(crate) config: Value,
-    _temporary: Option<TempDir>,
+    dir: Option<TempDir>,
 }
 
 impl Image {
@@ -27,9 +27,13 @@ impl Image {
     pub(crate) fn pulled(registry: &Registry, name: &str) -> Self {
         let dir = test_dir("pulled-");
         registry.pull_layout(name, &dir.path().join("oci"));
-        let mut image = Self::from_layout(&dir.path().join("oci"), "latest");
-        image._temporary = Some(dir);
-        image
+        Self::from_layout(&dir.path().join("oci"), "latest").kept_in(dir)
+    }
+
+    /// Keeps the temporary directory that the image is in as long as the image.
+    pub(crate) fn kept_in(mut self, dir: TempDir) -> Self {
+        self.dir = Some(dir);
+        self
     }
 
     /// Reads an image of an OCI layout by its reference name; checks what must hold of every image.
@@ -46,7 +50,7 @@ impl Image {
         let digest = entry["digest"].as_str().expect("a descriptor has a digest").to_owned();
         let manifest: Value = json_file(&blob_path(layout, &digest));
         let config: Value = json_file(&blob_path(layout, manifest["config"]["digest"].as_str().expect("a config")));
-        let image = Self { layout: layout.to_owned(), digest, manifest, config, _temporary: None };
+        let image = Self { layout: layout.to_owned(), digest, manifest, config, dir: None };
         image.assert_consistent();
         image
     }

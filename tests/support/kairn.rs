@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::tools::test_dir;
-use super::{Context, Image};
+use super::{Context, Image, Registry};
 
 /// No command of a test takes longer than this.
 const TIME_LIMIT: Duration = Duration::from_secs(240);
@@ -60,6 +60,23 @@ impl Kairn {
                 ("HOME".into(), self.dir.path().join("home").into()),
             ]),
         }
+    }
+
+    /// Builds a context, which must succeed, and returns the image.
+    #[track_caller]
+    pub(crate) fn image_of(&self, context: &Context) -> Image {
+        self.image_by(self.build(context))
+    }
+
+    /// Runs a prepared build, which must succeed, and returns the image.
+    #[track_caller]
+    pub(crate) fn image_by(&self, build: Invocation) -> Image {
+        let out = tempfile::tempdir_in(self.dir.path()).expect("a directory for the image");
+        let layout = out.path().join("oci");
+        let outcome = build.args(["-o", &format!("type=oci,dest={},tar=false", layout.display())]).run().succeeded();
+        let image = Image::from_layout(&layout, "latest").kept_in(out);
+        assert_eq!(image.digest, outcome.digest(), "the printed digest is the written image's");
+        image
     }
 
     /// Returns an image of the local store.
@@ -132,6 +149,16 @@ impl Invocation {
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
+    }
+
+    /// Tags the result in a registry and pushes it there.
+    pub(crate) fn push_to(self, registry: &Registry, name: &str) -> Self {
+        self.args(["--push", "--insecure-registry", &registry.host(), "-t", &registry.reference(name)])
+    }
+
+    /// Asks for machine-readable progress.
+    pub(crate) fn with_events(self) -> Self {
+        self.args(["--progress", "json"])
     }
 
     /// Sets a variable.

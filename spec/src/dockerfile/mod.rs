@@ -100,6 +100,33 @@ pub struct Word {
     pub raw: String,
     /// Where it stands.
     pub span: Span,
+    /// Where `raw` and the source cease to run in step: offset in `raw`, offset in the source.
+    origin: Vec<(usize, usize)>,
+}
+
+impl Word {
+    /// Makes a word whose text runs in step with the source from the span's start on.
+    pub fn new(raw: impl Into<String>, span: Span) -> Self {
+        Self::with_origin(raw.into(), span, Vec::new())
+    }
+
+    pub(crate) fn with_origin(raw: String, span: Span, origin: Vec<(usize, usize)>) -> Self {
+        Self { raw, span, origin }
+    }
+
+    /// Returns the source bytes that a range of `raw` was read from.
+    pub fn span_of(&self, range: std::ops::Range<usize>) -> Span {
+        let source_of = |offset: usize| {
+            let run = self.origin.partition_point(|&(at, _)| at <= offset);
+            match run.checked_sub(1) {
+                Some(run) => self.origin[run].1 + (offset - self.origin[run].0),
+                None => self.span.start + offset,
+            }
+        };
+        let start = source_of(range.start).min(self.span.end);
+        let end = if range.is_empty() { start } else { source_of(range.end - 1) + 1 };
+        Span::new(start, end.clamp(start, self.span.end.max(start)))
+    }
 }
 
 /// `NAME` or `NAME=default` of an ARG.

@@ -1,6 +1,18 @@
-//! The entries of a layer tar.
+//! Layer tars: their entries, and writing and reading them.
+
+mod background;
+mod header;
+mod pax;
+mod read;
+mod write;
 
 use std::collections::BTreeMap;
+
+pub use crate::compression::Compression;
+pub(crate) use header::is_header;
+pub use read::{LayerReader, ReadLayerError, read_layer};
+pub(crate) use write::{write_end, write_entry};
+pub use write::{LayerWriter, WrittenLayer};
 
 /// One entry of a layer: a path with its metadata. A regular file's content travels beside it.
 ///

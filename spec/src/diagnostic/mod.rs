@@ -1,5 +1,9 @@
 //! Diagnostics: what is wrong in the user's file, where, and what to do about it.
 
+mod render;
+
+pub use render::{Color, render};
+
 use crate::Span;
 
 /// How bad a diagnostic is.
@@ -32,6 +36,11 @@ impl Diagnostic {
     /// Makes an error without related places or help.
     pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Self { code, severity: Severity::Error, message: message.into(), span, related: Vec::new(), help: None }
+    }
+
+    /// Makes a warning without related places or help.
+    pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, span, message) }
     }
 
     /// Adds the help line.

@@ -1,0 +1,141 @@
+//! Step keys: what a step's result depends on, and nothing else.
+//!
+//! A key is a digest over named parts in order: the op, fully resolved, and the content digests of its inputs. The
+//! parts are kept with a cached result, so that two keys can be compared part by part. Names of stages and images,
+//! spans, proxies and labels are in no part.
+
+use std::fmt;
+
+use kairn_image::{Digest, Platform};
+
+use crate::graph::{Archives, CopyOp, ImageOp, Input, Op, Ownership, RunOp, WorkdirOp};
+
+/// Version of the meaning of the parts: raised when a step of the same parts would give another result.
+const VERSION: &str = "1";
+
+/// Identifies what a step makes: equal keys, equal results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepKey(pub Digest);
+
+impl fmt::Display for StepKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The named parts of a key, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyParts {
+    /// Name and value of each part (`args[0]`, `env.PATH`, `input.root`); no name occurs twice.
+    pub parts: Vec<(String, String)>,
+}
+
+impl KeyParts {
+    /// Digests the parts: each name and each value framed by its length in bytes, 64 bits little-endian.
+    pub fn key(&self) -> StepKey {
+        let mut bytes = b"kairn step key\0".to_vec();
+        for text in self.parts.iter().flat_map(|(name, value)| [name, value]) {
+            bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        StepKey(Digest::of(&bytes))
+    }
+
+    fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.parts.push((name.into(), value.into()));
+    }
+
+    fn push_list(&mut self, name: &str, values: &[String]) {
+        for (index, value) in values.iter().enumerate() {
+            self.push(format!("{name}[{index}]"), value);
+        }
+    }
+}
+
+/// Returns the parts of a step's key: its op and the content digests of its inputs.
+///
+/// The key of a [`Op::Context`] says only which context it is; its content has a digest of its own, and that is what
+/// the steps that read it take part with.
+pub fn key_parts(op: &Op, inputs: &[(Input, Digest)]) -> KeyParts {
+    let mut parts = KeyParts { parts: Vec::new() };
+    parts.push("version", VERSION);
+    match op {
+        Op::Scratch => parts.push("op", "scratch"),
+        Op::Image(image) => push_image(&mut parts, image),
+        Op::Context(context) => {
+            parts.push("op", "context");
+            parts.push("name", &context.name);
+        }
+        Op::Run(run) => push_run(&mut parts, run),
+        Op::Copy(copy) => push_copy(&mut parts, copy),
+        Op::Workdir(workdir) => push_workdir(&mut parts, workdir),
+    }
+    let mut inputs = inputs.to_vec();
+    inputs.sort_unstable();
+    for (input, digest) in inputs {
+        let name = match input {
+            Input::Root => "input.root",
+            Input::Source => "input.source",
+        };
+        parts.push(name, digest.to_string());
+    }
+    parts
+}
+
+fn push_image(parts: &mut KeyParts, image: &ImageOp) {
+    let ImageOp { reference: _, manifest_digest: _, diff_ids } = image;
+    parts.push("op", "image");
+    for (index, diff_id) in diff_ids.iter().enumerate() {
+        parts.push(format!("diff_ids[{index}]"), diff_id.to_string());
+    }
+}
+
+fn push_run(parts: &mut KeyParts, run: &RunOp) {
+    let RunOp { args, env, proxy_env: _, cwd, user, platform } = run;
+    parts.push("op", "run");
+    parts.push_list("args", args);
+    for (name, value) in env {
+        parts.push(format!("env.{name}"), value);
+    }
+    parts.push("cwd", cwd);
+    parts.push("user", user);
+    push_platform(parts, platform);
+}
+
+fn push_platform(parts: &mut KeyParts, platform: &Platform) {
+    let Platform { architecture, os, variant, os_version } = platform;
+    parts.push("platform.os", os);
+    parts.push("platform.architecture", architecture);
+    for (name, value) in [("platform.variant", variant), ("platform.os_version", os_version)] {
+        if let Some(value) = value {
+            parts.push(name, value);
+        }
+    }
+}
+
+fn push_copy(parts: &mut KeyParts, copy: &CopyOp) {
+    let CopyOp { sources, dest, chown, mode, ownership, archives } = copy;
+    parts.push("op", "copy");
+    parts.push_list("sources", sources);
+    parts.push("dest", dest);
+    match (chown, ownership) {
+        // Whoever owned the sources, the owner is now this one.
+        (Some(chown), _) => parts.push("chown", chown),
+        (None, Ownership::Keep) => parts.push("ownership", "keep"),
+        (None, Ownership::Root) => parts.push("ownership", "root"),
+    }
+    if let Some(mode) = mode {
+        parts.push("mode", format!("{mode:04o}"));
+    }
+    match archives {
+        Archives::Copy => {}
+        Archives::Unpack => parts.push("archives", "unpack"),
+    }
+}
+
+fn push_workdir(parts: &mut KeyParts, workdir: &WorkdirOp) {
+    let WorkdirOp { path, user } = workdir;
+    parts.push("op", "workdir");
+    parts.push("path", path);
+    parts.push("user", user);
+}

@@ -1,0 +1,191 @@
+//! What can go wrong while building, in the three kinds that the user acts on differently.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use kairn_compiler::StepId;
+
+/// Why a build ended without its images.
+#[derive(Debug)]
+pub enum Error {
+    /// A command of the user's ran and failed.
+    Command {
+        /// The step.
+        step: StepId,
+        /// How it ended.
+        failure: CommandFailure,
+    },
+    /// The user's file asks for what cannot be done.
+    User {
+        /// The step that asks, where one does.
+        step: Option<StepId>,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// The disk, the registry or the kernel refused.
+    World {
+        /// The step that needed it, where one did.
+        step: Option<StepId>,
+        /// What was tried, and on what.
+        message: String,
+        /// The error below it.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// Somebody else's failure stopped this step.
+    Cancelled,
+}
+
+/// How a command of the user's failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandFailure {
+    /// What ended it.
+    pub end: CommandEnd,
+    /// The last lines that it printed.
+    pub output_tail: Vec<String>,
+}
+
+/// What ended a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandEnd {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal killed it.
+    Signalled(i32),
+    /// It could not be started.
+    NotStarted {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for CommandEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit code: {code}"),
+            Self::Signalled(9) => write!(f, "killed by signal 9 (out of memory, often)"),
+            Self::Signalled(signal) => write!(f, "killed by signal {signal}"),
+            Self::NotStarted { reason } => f.write_str(reason),
+        }
+    }
+}
+
+impl Error {
+    /// A mistake in the user's file.
+    pub fn user(message: impl Into<String>) -> Self {
+        Self::User { step: None, message: message.into(), help: None }
+    }
+
+    /// A failure of the world around the build.
+    pub fn world(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::World { step: None, message: message.into(), source: Some(source.into()), help: None }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn with_help(mut self, text: impl Into<String>) -> Self {
+        if let Self::User { help, .. } | Self::World { help, .. } = &mut self {
+            *help = Some(text.into());
+        }
+        self
+    }
+
+    /// Says which step it happened in, unless that is known already.
+    #[must_use]
+    pub fn at(mut self, at: StepId) -> Self {
+        if let Self::User { step, .. } | Self::World { step, .. } = &mut self {
+            step.get_or_insert(at);
+        }
+        self
+    }
+
+    /// The step it happened in.
+    pub fn step(&self) -> Option<StepId> {
+        match self {
+            Self::Command { step, .. } => Some(*step),
+            Self::User { step, .. } | Self::World { step, .. } => *step,
+            Self::Cancelled => None,
+        }
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::User { help, .. } => help.clone(),
+            Self::World { help: Some(help), .. } => Some(help.clone()),
+            Self::World { source, .. } => {
+                let full = source.as_deref().is_some_and(|error| is_disk_full(error));
+                full.then(|| "free some space, or point `--kairn-root` at a larger disk".to_owned())
+            }
+            Self::Command { .. } | Self::Cancelled => None,
+        }
+    }
+}
+
+/// Whether "no space left on device" is somewhere among an error's causes.
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command { failure, .. } => write!(f, "the command failed: {}", failure.end),
+            Self::User { message, .. } | Self::World { message, .. } => f.write_str(message),
+            Self::Cancelled => f.write_str("stopped, because another step failed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::World { source: Some(source), .. } => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(source: std::io::Error) -> Self {
+        // `fs_err` names operation and path; a bare error names at least itself.
+        Self::World { step: None, message: source.to_string(), source: Some(Box::new(source)), help: None }
+    }
+}
+
+/// Names the operation and the object of a failed system call.
+pub trait Named<T> {
+    /// Turns the error into one that says what was tried on what.
+    ///
+    /// # Errors
+    /// The same failure, named.
+    fn named(self, operation: &str, path: &Path) -> Result<T, Error>;
+}
+
+impl<T, E: Into<std::io::Error>> Named<T> for Result<T, E> {
+    fn named(self, operation: &str, path: &Path) -> Result<T, Error> {
+        self.map_err(|source| {
+            let source = source.into();
+            Error::world(format!("cannot {operation} `{}`: {source}", path.display()), source)
+        })
+    }
+}
+
+/// Turns raw path bytes into a path of the host.
+pub fn host_path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}

@@ -1,0 +1,94 @@
+//! The helper that stands between the build and a RUN's init.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{BufRead as _, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::thread::UnshareFlags;
+
+use super::{Plan, Report, init};
+
+/// The whole of the helper: reads a plan from standard input, runs it, leaves a report in the plan's work folder.
+///
+/// Gives the process's exit code. Must be called while the process has one thread.
+pub fn main() -> i32 {
+    let mut line = Vec::new();
+    if std::io::stdin().lock().read_until(b'\n', &mut line).is_err() {
+        return 3;
+    }
+    let Ok(plan) = serde_json::from_slice::<Plan>(&line) else { return 3 };
+    let report = supervise(&plan);
+    let written = serde_json::to_vec(&report)
+        .map_err(std::io::Error::from)
+        .and_then(|bytes| std::fs::write(plan.work.join("report"), bytes));
+    i32::from(written.is_err()) * 3
+}
+
+fn supervise(plan: &Plan) -> Report {
+    let namespaces =
+        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    // SAFETY: this process has one thread; no file descriptor table is unshared.
+    if let Err(error) = unsafe { rustix::thread::unshare_unsafe(namespaces) } {
+        return refused(&format!("cannot make the namespaces of a RUN: {}", std::io::Error::from(error)));
+    }
+    let Ok((mut report, report_end)) = std::io::pipe() else { return refused("cannot make a pipe") };
+    // SAFETY: this process has one thread, so the child may go on as any program would.
+    match unsafe { libc::fork() } {
+        -1 => refused(&format!("cannot fork: {}", std::io::Error::last_os_error())),
+        0 => {
+            drop(report);
+            let answer = init::main(plan);
+            let mut report_end = report_end;
+            let _ = serde_json::to_vec(&answer).map(|bytes| report_end.write_all(&bytes));
+            // SAFETY: ends this process at once; there is nothing to unwind in a forked child.
+            unsafe { libc::_exit(0) }
+        }
+        child => {
+            drop(report_end);
+            wait(Pid::from_raw(child).expect("fork gives the parent a positive number"));
+            let mut bytes = Vec::new();
+            let _ = report.read_to_end(&mut bytes);
+            // Without a report init was killed: by us, because the build is over, or by the kernel.
+            serde_json::from_slice(&bytes).unwrap_or(Report::Signalled { signal: 9, stubs: Vec::new() })
+        }
+    }
+}
+
+/// Waits for init's end, and brings it about when standard input closes.
+fn wait(init: Pid) {
+    let stdin = std::io::stdin();
+    if let Ok(pidfd) = rustix::process::pidfd_open(init, PidfdFlags::empty()) {
+        loop {
+            let mut fds =
+                [PollFd::new(&stdin, PollFlags::empty()), PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+            match rustix::event::poll(&mut fds, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(_) => break,
+                Ok(_) => {}
+            }
+            if !fds[0].revents().is_empty() {
+                let _ = rustix::process::kill_process(init, Signal::KILL);
+                break;
+            }
+            if !fds[1].revents().is_empty() {
+                break;
+            }
+        }
+    }
+    while let Err(rustix::io::Errno::INTR) = rustix::process::waitpid(Some(init), WaitOptions::empty()) {}
+}
+
+fn refused(reason: &str) -> Report {
+    let help = "run where namespaces are allowed: Kubernetes without `seccompProfile`, or Docker with \
+                `--security-opt seccomp=unconfined`";
+    Report::Refused { reason: reason.to_owned(), help: help.to_owned() }
+}
+
+/// Opens a file for the life of the process without passing it to the command.
+pub(crate) fn open_null() -> std::io::Result<File> {
+    File::open("/dev/null")
+}

@@ -1,0 +1,103 @@
+//! Process 1 of a RUN: builds the root, starts the command, reaps until it ends.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::thread::CapabilitySet;
+
+use super::{Plan, Report, exec, mounts};
+use crate::users;
+
+/// The most bytes of /etc/passwd and /etc/group that are read.
+const MAX_PASSWD_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What a container's root may do, as in Docker and BuildKit (capability mask 0xa80425fb).
+const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::AUDIT_WRITE)
+    .union(CapabilitySet::SETFCAP);
+
+/// Runs the plan to the command's end.
+pub(crate) fn main(plan: &Plan) -> Report {
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+        return refused("ask for a signal", &error.into());
+    }
+    let stubs = match mounts::enter_root(plan) {
+        Ok(stubs) => stubs,
+        Err(refusal) => return refused(&refusal.what, &refusal.error),
+    };
+    if let Err(error) = rustix::system::sethostname(plan.hostname.as_bytes()) {
+        return refused("set the host name", &error.into());
+    }
+    let user = match users::resolve_user(&plan.user, &read("/etc/passwd"), &read("/etc/group")) {
+        Ok(user) => user,
+        Err(error) => return Report::NotStarted { reason: error.to_string() },
+    };
+    if let Err(error) = std::fs::create_dir_all(&plan.cwd) {
+        return Report::NotStarted { reason: format!("the working directory `{}`: {error}", plan.cwd) };
+    }
+    for capability in CapabilitySet::all().difference(CAPABILITIES).iter() {
+        // A capability that this kernel does not know cannot be had either.
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    let mut env = plan.env.clone();
+    if !env.iter().any(|(name, _)| name == "HOME") {
+        env.push(("HOME".to_owned(), user.home.clone()));
+    }
+    let command = exec::Prepared::new(&plan.args, &env, &plan.cwd, &user);
+    match command.and_then(|command| command.start()) {
+        Ok(pid) => reap(pid, stubs),
+        Err(reason) => Report::NotStarted { reason },
+    }
+}
+
+/// Waits for everything that ends, until the command does.
+fn reap(command: Pid, stubs: Vec<PathBuf>) -> Report {
+    loop {
+        match rustix::process::waitpid(None, WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == command => {
+                let signal = status.terminating_signal();
+                return signal.map_or_else(
+                    || Report::Exited { code: status.exit_status().unwrap_or(1), stubs: stubs.clone() },
+                    |signal| Report::Signalled { signal, stubs: stubs.clone() },
+                );
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return refused("wait for the command", &error.into()),
+        }
+    }
+}
+
+/// Reads a regular file of the image, as far as it makes sense; a missing one is empty.
+fn read(path: &str) -> String {
+    let mut bytes = Vec::new();
+    if Path::new(path).metadata().is_ok_and(|metadata| metadata.is_file())
+        && let Ok(file) = std::fs::File::open(path)
+    {
+        let _ = file.take(MAX_PASSWD_BYTES).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn refused(what: &str, error: &std::io::Error) -> Report {
+    let overlay = what.contains("overlay");
+    let help = if overlay && error.raw_os_error() == Some(libc::EINVAL) {
+        "the store must not lie on an overlay file system, and the kernel must be 5.11 or newer: point `--kairn-root` \
+         at a volume"
+    } else {
+        "run where a user namespace may mount: Kubernetes without `seccompProfile`, Docker with \
+         `--security-opt seccomp=unconfined`, no AppArmor profile that denies mounts"
+    };
+    Report::Refused { reason: format!("the sandbox of a RUN cannot {what}: {error}"), help: help.to_owned() }
+}

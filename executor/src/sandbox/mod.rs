@@ -1,0 +1,211 @@
+//! The place a RUN runs in: its own mounts, processes and names, and a root file system of stacked layers.
+//!
+//! ```text
+//! kairn            the command; writes the id map of ↓                                   [`userns`]
+//! └ kairn          the build, root in a user namespace of its own                        [`run`]
+//!   └ kairn        one per RUN, re-executed: unshares, and outlives everything below     [`child`]
+//!     └ init       process 1 of the RUN's process namespace: mounts, pivots, reaps       [`init`]
+//!       └ command  what the Dockerfile says
+//! ```
+//! The build never forks: it starts its own program again, which forks while it has one thread. Init's end is the end
+//! of every process of the RUN (pid_namespaces(7)), and the mounts go with the mount namespace. The build holds the
+//! helper's standard input open; its closing, also by the build's death, ends the RUN.
+//!
+//! This folder alone may contain `unsafe`.
+
+pub mod child;
+mod exec;
+mod init;
+mod mounts;
+pub mod userns;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CommandEnd, Error, Named as _};
+
+/// First argument of the program when it is started as a RUN's helper.
+pub const HELPER_ARGUMENT: &str = "__sandbox";
+
+/// The longest piece of a line that is kept together, in bytes.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
+
+/// Everything a RUN needs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// Unpacked layers, topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// Directory for everything else that belongs to the step: it must be empty.
+    pub work: PathBuf,
+    /// Receives what the command writes.
+    pub upper: PathBuf,
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Environment.
+    pub env: Vec<(String, String)>,
+    /// Working directory, absolute.
+    pub cwd: String,
+    /// USER as written; empty for root.
+    pub user: String,
+    /// Host name.
+    pub hostname: String,
+    /// Text of /etc/resolv.conf.
+    pub resolv_conf: String,
+    /// Text of /etc/hosts.
+    pub hosts: String,
+}
+
+/// How a RUN ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The command exited.
+    Exited { code: i32, stubs: Vec<PathBuf> },
+    /// A signal killed the command.
+    Signalled { signal: i32, stubs: Vec<PathBuf> },
+    /// The image or the instruction does not let the command start.
+    NotStarted { reason: String },
+    /// The machine does not let the sandbox be made.
+    Refused { reason: String, help: String },
+}
+
+/// Stops all RUNs of a build.
+#[derive(Debug, Default)]
+pub struct Cancel {
+    cancelled: AtomicBool,
+    next: AtomicU64,
+    running: Mutex<BTreeMap<u64, ChildStdin>>,
+}
+
+impl Cancel {
+    /// Stops every RUN that is running, and every one that would start.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        self.running.lock().expect("no holder of this lock panics").clear();
+    }
+
+    /// Whether the build is being stopped.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Keeps the handle whose closing stops a RUN.
+    fn register(&self, control: ChildStdin) -> u64 {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut running = self.running.lock().expect("no holder of this lock panics");
+        if !self.is_cancelled() {
+            running.insert(id, control);
+        }
+        id
+    }
+
+    fn forget(&self, id: u64) {
+        self.running.lock().expect("no holder of this lock panics").remove(&id);
+    }
+}
+
+/// Runs a command to its end, and gives how it ended. When this returns, none of its processes and mounts is left.
+///
+/// # Errors
+/// Fails where the sandbox cannot be made, and where the build is cancelled.
+pub fn run(
+    plan: &Plan,
+    program: &Path,
+    cancel: &Cancel,
+    on_line: &mut dyn FnMut(String),
+) -> Result<CommandEnd, Error> {
+    prepare(plan)?;
+    let (output, output_end) = std::io::pipe().map_err(|e| Error::world("cannot make a pipe", e))?;
+    let second_end = output_end.try_clone().map_err(|e| Error::world("cannot make a pipe", e))?;
+    let mut command = Command::new(program);
+    command.arg(HELPER_ARGUMENT).stdin(Stdio::piped()).stdout(output_end).stderr(second_end);
+    let mut child = command.spawn().named("start", program)?;
+    // The pipe's writing ends in this process must be gone, or its end would never be seen.
+    drop(command);
+    let mut control = child.stdin.take().expect("standard input is piped");
+    let mut line = serde_json::to_vec(plan).map_err(|e| Error::world("cannot encode a sandbox's plan", e))?;
+    line.push(b'\n');
+    let sent = control.write_all(&line);
+    let id = cancel.register(control);
+    copy_lines(BufReader::new(output), on_line);
+    let status = child.wait().map_err(|e| Error::world("cannot wait for a sandbox", e))?;
+    cancel.forget(id);
+    if cancel.is_cancelled() {
+        return Err(Error::Cancelled);
+    }
+    sent.map_err(|e| Error::world("cannot talk to a sandbox", e))?;
+    let report = std::fs::read(plan.work.join("report"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Report>(&bytes).ok())
+        .ok_or_else(|| Error::world("a sandbox ended without a word", std::io::Error::other(status.to_string())))?;
+    let (end, stubs) = match report {
+        Report::Exited { code, stubs } => (CommandEnd::Exited(code), stubs),
+        Report::Signalled { signal, stubs } => (CommandEnd::Signalled(signal), stubs),
+        Report::NotStarted { reason } => (CommandEnd::NotStarted { reason }, Vec::new()),
+        Report::Refused { reason, help } => {
+            return Err(Error::World { step: None, message: reason, source: None, help: Some(help) });
+        }
+    };
+    remove_stubs(&plan.upper, &stubs);
+    Ok(end)
+}
+
+/// Makes the files and links that the sandbox is built from.
+fn prepare(plan: &Plan) -> Result<(), Error> {
+    use fs_err as fs;
+    let work = &plan.work;
+    for folder in ["root", "overlay", "links", "stubs", "stubs/dev", "stubs/proc", "stubs/sys", "stubs/etc"] {
+        fs::create_dir(work.join(folder))?;
+    }
+    for file in ["stubs/etc/resolv.conf", "stubs/etc/hosts"] {
+        fs::write(work.join(file), "")?;
+    }
+    fs::write(work.join("resolv.conf"), &plan.resolv_conf)?;
+    fs::write(work.join("hosts"), &plan.hosts)?;
+    // Short relative names keep mount's options under a page, however many layers there are.
+    let stubs = work.join("stubs");
+    for (index, lower) in plan.lowers.iter().chain([&stubs]).enumerate() {
+        fs::os::unix::fs::symlink(lower, work.join("links").join(index.to_string()))?;
+    }
+    fs::os::unix::fs::symlink(&plan.upper, work.join("links/u"))?;
+    fs::os::unix::fs::symlink(work.join("overlay"), work.join("links/w"))?;
+    Ok(())
+}
+
+/// Removes the mount points that had to be made in the image and that are still empty, innermost first.
+fn remove_stubs(upper: &Path, stubs: &[PathBuf]) {
+    for stub in stubs.iter().rev() {
+        let path = upper.join(stub);
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        if metadata.is_dir() {
+            let _ = std::fs::remove_dir(&path);
+        } else if metadata.is_file() && metadata.len() == 0 {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+/// Hands over line by line; a line that does not end is cut into pieces, so that memory stays bounded.
+fn copy_lines(mut from: impl std::io::BufRead, on_line: &mut dyn FnMut(String)) {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut limited = std::io::Read::take(&mut from, MAX_LINE_BYTES);
+        match limited.read_until(b'\n', &mut line) {
+            Ok(0) => return,
+            Ok(_) => {
+                if line.last() == Some(&b'\n') {
+                    line.pop();
+                }
+                on_line(String::from_utf8_lossy(&line).into_owned());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

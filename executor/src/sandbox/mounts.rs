@@ -1,0 +1,325 @@
+//! The mounts of a RUN, as BuildKit gives them.
+
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags};
+
+use super::Plan;
+
+/// Files of /proc and /sys that say too much about the machine: covered.
+const MASKED: [&str; 10] = [
+    "proc/asound",
+    "proc/acpi",
+    "proc/kcore",
+    "proc/keys",
+    "proc/latency_stats",
+    "proc/timer_list",
+    "proc/timer_stats",
+    "proc/sched_debug",
+    "proc/scsi",
+    "sys/firmware",
+];
+
+/// Parts of /proc that change the machine: read-only.
+const READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
+
+/// Device nodes of every container.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// A mount that the machine refused.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) what: String,
+    pub(crate) error: std::io::Error,
+}
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+trait Trying<T> {
+    fn trying(self, what: &str) -> Result<T>;
+}
+
+impl<T> Trying<T> for rustix::io::Result<T> {
+    fn trying(self, what: &str) -> Result<T> {
+        self.map_err(|errno| Refusal { what: what.to_owned(), error: errno.into() })
+    }
+}
+
+/// Mounts everything and makes it the root. Gives the mount points that had to be made in the image.
+pub(crate) fn enter_root(plan: &Plan) -> Result<Vec<PathBuf>> {
+    let root = plan.work.join("root");
+    let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    rustix::mount::mount_change("/", private).trying("make the mounts private")?;
+    mount_overlay(plan, &root)?;
+    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+    let handle = rustix::fs::open(&root, flags, Mode::empty()).trying("open the new root")?;
+    let mut guest = Guest { root: handle, host_root: root, stubs: Vec::new() };
+    guest.proc()?;
+    guest.dev()?;
+    guest.sys()?;
+    guest.cover()?;
+    let read_only = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    for file in ["resolv.conf", "hosts"] {
+        let target = guest.target(&format!("etc/{file}"), Kind::File)?;
+        bind(&plan.work.join(file), target.as_fd(), Some(read_only), file)?;
+    }
+    let Guest { root, stubs, .. } = guest;
+    pivot(root.as_fd())?;
+    Ok(stubs)
+}
+
+/// Stacks the layers. All names are short links, relative to their folder.
+fn mount_overlay(plan: &Plan, root: &Path) -> Result<()> {
+    rustix::process::chdir(plan.work.join("links")).trying("enter the folder of links")?;
+    let lowers: Vec<String> = (0..=plan.lowers.len()).map(|index| index.to_string()).collect();
+    let base = format!("lowerdir={},upperdir=u,workdir=w,userxattr", lowers.join(":"));
+    let mount = |options: &str| {
+        let options = std::ffi::CString::new(options).expect("names and numbers hold no NUL");
+        rustix::mount::mount("overlay", root, "overlay", MountFlags::empty(), options.as_c_str())
+    };
+    // The upper directory lives on as a layer or not at all: nothing has to reach the disk. (Linux 5.10.)
+    match mount(&format!("{base},volatile")) {
+        Err(Errno::INVAL) => mount(&base),
+        other => other,
+    }
+    .trying("mount an overlay of the layers")
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Directory,
+}
+
+struct Guest {
+    root: OwnedFd,
+    host_root: PathBuf,
+    stubs: Vec<PathBuf>,
+}
+
+impl Guest {
+    fn proc(&mut self) -> Result<()> {
+        let target = self.target("proc", Kind::Directory)?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        match rustix::mount::mount("proc", magic(target.as_fd()), "proc", flags, c"") {
+            // Where parts of the outer /proc are covered, the kernel allows no fresh one.
+            Err(Errno::PERM | Errno::ACCESS) => {
+                rustix::mount::mount_bind_recursive("/proc", magic(target.as_fd())).trying("bind /proc")
+            }
+            other => other.trying("mount /proc"),
+        }
+    }
+
+    fn dev(&mut self) -> Result<()> {
+        let target = self.target("dev", Kind::Directory)?;
+        let flags = MountFlags::NOSUID | MountFlags::STRICTATIME;
+        rustix::mount::mount("tmpfs", magic(target.as_fd()), "tmpfs", flags, c"mode=755,size=65536k")
+            .trying("mount /dev")?;
+        // The handle still shows what was there before the mount.
+        let dev = self.open("dev", OFlags::DIRECTORY).trying("open /dev")?;
+        for device in DEVICES {
+            let host = Path::new("/dev").join(device);
+            if !host.exists() {
+                continue;
+            }
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&dev, device, flags, Mode::from(0o666)).trying("make a device's place")?;
+            let target = self.open(&format!("dev/{device}"), OFlags::empty()).trying("open a device's place")?;
+            rustix::mount::mount_bind(&host, magic(target.as_fd())).trying(&format!("bind /dev/{device}"))?;
+        }
+        let links = [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("core", "/proc/kcore"),
+            ("ptmx", "pts/ptmx"),
+        ];
+        for (name, text) in links {
+            rustix::fs::symlinkat(text, &dev, name).trying("make a link in /dev")?;
+        }
+        for name in ["pts", "shm", "mqueue"] {
+            rustix::fs::mkdirat(&dev, name, Mode::from(0o755)).trying("make a folder in /dev")?;
+        }
+        let no_exec = MountFlags::NOSUID | MountFlags::NOEXEC;
+        let pts = self.open("dev/pts", OFlags::DIRECTORY).trying("open /dev/pts")?;
+        let mount_pts =
+            |options: &std::ffi::CStr| rustix::mount::mount("devpts", magic(pts.as_fd()), "devpts", no_exec, options);
+        match mount_pts(c"newinstance,ptmxmode=0666,mode=0620,gid=5") {
+            // The group `tty` may lie outside the ids we have.
+            Err(Errno::INVAL) => mount_pts(c"newinstance,ptmxmode=0666,mode=0620"),
+            other => other,
+        }
+        .trying("mount /dev/pts")?;
+        let no_exec = no_exec | MountFlags::NODEV;
+        let shm = self.open("dev/shm", OFlags::DIRECTORY).trying("open /dev/shm")?;
+        rustix::mount::mount("shm", magic(shm.as_fd()), "tmpfs", no_exec, c"mode=1777,size=65536k")
+            .trying("mount /dev/shm")?;
+        let mqueue = self.open("dev/mqueue", OFlags::DIRECTORY).trying("open /dev/mqueue")?;
+        match rustix::mount::mount("mqueue", magic(mqueue.as_fd()), "mqueue", no_exec, c"") {
+            // A kernel without message queues has none to offer.
+            Ok(()) | Err(Errno::NODEV) => Ok(()),
+            Err(error) => Err(error).trying("mount /dev/mqueue"),
+        }
+    }
+
+    fn sys(&mut self) -> Result<()> {
+        let target = self.target("sys", Kind::Directory)?;
+        rustix::mount::mount_bind_recursive("/sys", magic(target.as_fd())).trying("bind /sys")?;
+        let below = self.host_root.join("sys");
+        for mount in mounts_below(&below) {
+            let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            let remount = MountFlags::BIND | flags;
+            match rustix::mount::mount_remount(&mount, remount, c"") {
+                Ok(()) => {}
+                // A mount hidden under another one cannot be reached, by the command neither.
+                Err(Errno::INVAL) if mount != below => {}
+                Err(error) => return Err(error).trying("make /sys read-only"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Covers what a command should not see and protects what it should not change.
+    fn cover(&mut self) -> Result<()> {
+        for path in READ_ONLY {
+            let Ok(target) = self.open(path, OFlags::empty()) else { continue };
+            let place = magic(target.as_fd());
+            rustix::mount::mount_bind_recursive(&place, &place).trying("protect a part of /proc")?;
+            let mounted = self.open(path, OFlags::empty()).trying("open a part of /proc")?;
+            let flags = MountFlags::BIND
+                | MountFlags::RDONLY
+                | MountFlags::NOSUID
+                | MountFlags::NODEV
+                | MountFlags::NOEXEC;
+            rustix::mount::mount_remount(magic(mounted.as_fd()), flags, c"").trying("protect a part of /proc")?;
+        }
+        for path in MASKED {
+            let Ok(target) = self.open(path, OFlags::empty()) else { continue };
+            let place = magic(target.as_fd());
+            let directory = rustix::fs::fstat(&target).is_ok_and(|stat| {
+                rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
+            });
+            if directory {
+                let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+                rustix::mount::mount("tmpfs", place, "tmpfs", flags, c"size=0").trying("cover a part of /proc")?;
+            } else {
+                rustix::mount::mount_bind("/dev/null", place).trying("cover a part of /proc")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a place in the image to mount on, following links inside the image only, and makes it if it is missing.
+    fn target(&mut self, path: &str, kind: Kind) -> Result<OwnedFd> {
+        let wanted = if kind == Kind::Directory { OFlags::DIRECTORY } else { OFlags::empty() };
+        match self.open(path, wanted) {
+            Err(Errno::NOENT) => self.make(path, kind).trying(&format!("make /{path} in the image"))?,
+            other => return other.trying(&format!("open /{path} of the image")),
+        }
+        self.open(path, wanted).trying(&format!("open /{path} of the image"))
+    }
+
+    fn make(&mut self, path: &str, kind: Kind) -> rustix::io::Result<()> {
+        let mut resolved = PathBuf::new();
+        let mut pending: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+        let mut links = 0;
+        while let Some(component) = pending.pop() {
+            match component.as_str() {
+                "" | "." => continue,
+                ".." => {
+                    resolved.pop();
+                    continue;
+                }
+                _ => {}
+            }
+            let here = resolved.join(&component);
+            let directory = self.open(resolved.to_str().unwrap_or_default(), OFlags::DIRECTORY)?;
+            match rustix::fs::readlinkat(&directory, component.as_str(), Vec::new()) {
+                Ok(link) => {
+                    links += 1;
+                    if links > 40 {
+                        return Err(Errno::LOOP);
+                    }
+                    let link = link.into_string().map_err(|_| Errno::ILSEQ)?;
+                    if link.starts_with('/') {
+                        resolved.clear();
+                    }
+                    pending.extend(link.split('/').rev().map(str::to_owned));
+                    continue;
+                }
+                Err(Errno::NOENT) if pending.is_empty() && kind == Kind::File => {
+                    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                    rustix::fs::openat(&directory, component.as_str(), flags, Mode::from(0o644))?;
+                    self.stubs.push(here.clone());
+                }
+                Err(Errno::NOENT) => {
+                    rustix::fs::mkdirat(&directory, component.as_str(), Mode::from(0o755))?;
+                    self.stubs.push(here.clone());
+                }
+                Err(Errno::INVAL) => {}
+                Err(error) => return Err(error),
+            }
+            resolved = here;
+        }
+        Ok(())
+    }
+
+    fn open(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let path = if path.is_empty() { "." } else { path };
+        let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)
+    }
+}
+
+/// Binds a file, then gives the bind its own flags.
+fn bind(from: &Path, target: BorrowedFd<'_>, read_only: Option<MountFlags>, name: &str) -> Result<()> {
+    let what = format!("bind {name}");
+    let place = std::fs::read_link(magic(target)).unwrap_or_default();
+    rustix::mount::mount_bind(from, magic(target)).trying(&what)?;
+    if let Some(flags) = read_only {
+        let flags = flags | MountFlags::BIND | MountFlags::RDONLY;
+        rustix::mount::mount_remount(&place, flags, c"").trying(&what)?;
+    }
+    Ok(())
+}
+
+/// The path that leads to an open file whatever its name is now.
+fn magic(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// The mount points at and below a path, outermost first.
+fn mounts_below(path: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut found: Vec<PathBuf> = text
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|field| PathBuf::from(field.replace("\\040", " ").replace("\\134", "\\")))
+        .filter(|mount| mount.starts_with(path))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Makes the new root the root, so that nothing of the old one can be reached.
+fn pivot(root: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::fchdir(root).trying("enter the new root")?;
+    match rustix::process::pivot_root(".", ".") {
+        Ok(()) => {
+            // The old root lies over the new one at the same place.
+            rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).trying("leave the old root")?;
+        }
+        // Some containers forbid it; moving the mount over the old root does as well.
+        Err(_) => {
+            rustix::mount::mount_move(".", "/").trying("move the new root")?;
+            rustix::process::chroot(".").trying("enter the new root")?;
+        }
+    }
+    rustix::process::chdir("/").trying("enter the new root")
+}
