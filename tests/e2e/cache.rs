@@ -16,8 +16,15 @@ const TWO_STAGES: &str = "
     RUN cat /size /tools > /both
     ";
 
+/// What is changed, how, and the steps that have to run.
+type Change<'a> = (&'static str, &'a dyn Fn(), BTreeSet<String>);
+
 fn ran(outcome: &Outcome) -> BTreeSet<String> {
-    outcome.steps_run().into_iter().filter(|name| name.starts_with("RUN") || name.starts_with("COPY")).collect()
+    outcome
+        .steps_run()
+        .into_iter()
+        .filter(|name| name.starts_with("RUN") || name.starts_with("COPY"))
+        .collect()
 }
 
 #[test]
@@ -35,7 +42,11 @@ fn a_second_build_runs_nothing() {
 
     let copy = Context::new(TWO_STAGES).file("input", "12345");
     let elsewhere = kairn.build(&copy).with_events().run().succeeded();
-    assert_eq!(ran(&elsewhere), BTreeSet::new(), "another folder with newer files of the same content\n{elsewhere}");
+    assert_eq!(
+        ran(&elsewhere),
+        BTreeSet::new(),
+        "another folder with newer files of the same content\n{elsewhere}"
+    );
     assert_eq!(first.digest(), elsewhere.digest());
 
     let forced = kairn.build(&context).with_events().args(["--no-cache"]).run().succeeded();
@@ -52,11 +63,13 @@ fn only_what_a_change_reaches_runs_again() {
     kairn.build(&context).run().succeeded();
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     let starts = |outcome: &Outcome| {
-        ran(outcome).iter().map(|name| name.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
+        ran(outcome)
+            .iter()
+            .map(|name| name.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+            .collect()
     };
-    // Each row: a change, and the steps that have to run.
     let same_size = names(&["COPY input", "RUN wc"]);
-    let cases: [(&str, &dyn Fn(), BTreeSet<String>); 4] = [
+    let cases: [Change<'_>; 4] = [
         ("a file that no COPY names", &|| context.write("unrelated", b"2"), names(&[])),
         ("an early cut-off: the same size again", &|| context.write("input", b"54321"), same_size.clone()),
         ("a mode", &|| set_mode(&context.join("input"), 0o600), same_size),
@@ -79,7 +92,9 @@ fn a_build_killed_in_the_middle_of_a_run_leaves_a_store_that_works() {
     if !can_run() {
         return;
     }
-    let context = Context::new("FROM {busybox}\nRUN echo one > /one\nRUN echo two > /two && sleep 2 && echo three >> /two\n");
+    let context = Context::new(
+        "FROM {busybox}\nRUN echo one > /one\nRUN echo two > /two && sleep 2 && echo three >> /two\n",
+    );
     let kairn = Kairn::new();
     let mut command = kairn.build(&context).args(["--progress", "plain"]).to_command();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kairn starts");
@@ -102,12 +117,14 @@ fn a_build_killed_in_the_middle_of_a_run_leaves_a_store_that_works() {
 
 /// Tells whether some descendant of a process is a `sleep`.
 fn sleeps_below(pid: u32) -> bool {
-    let children = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().flat_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        text.split_whitespace().filter_map(|child| child.parse::<u32>().ok()).collect::<Vec<_>>()
-    });
+    let children =
+        std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().flat_map(|task| {
+            let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            text.split_whitespace().filter_map(|child| child.parse::<u32>().ok()).collect::<Vec<_>>()
+        });
     children.into_iter().any(|child| {
-        std::fs::read_to_string(format!("/proc/{child}/cmdline")).is_ok_and(|line| line.starts_with("sleep\0"))
+        std::fs::read_to_string(format!("/proc/{child}/cmdline"))
+            .is_ok_and(|line| line.starts_with("sleep\0"))
             || sleeps_below(child)
     })
 }
@@ -124,7 +141,8 @@ fn two_builds_at_once_share_a_store() {
             let builds: Vec<_> = (0..3).map(|_| scope.spawn(|| kairn.build(&context).run())).collect();
             builds.into_iter().map(|build| build.join().expect("a build")).collect()
         });
-        let digests: BTreeSet<String> = outcomes.into_iter().map(|outcome| outcome.succeeded().digest()).collect();
+        let digests: BTreeSet<String> =
+            outcomes.into_iter().map(|outcome| outcome.succeeded().digest()).collect();
         assert_eq!(digests.len(), 1, "{digests:?}");
     }
 }

@@ -55,7 +55,8 @@ fn the_context_never_reaches_out_of_itself() {
     }
     let secret = std::fs::read_to_string("/etc/passwd").expect("the host's users");
     let hostile = Context::new("FROM scratch\nCOPY tree /tree/\n").file("tree/plain", "plain");
-    let hostile = hostile.link("tree/out", "/etc/passwd").link("tree/up", "../../../../../../../../etc/passwd");
+    let hostile =
+        hostile.link("tree/out", "/etc/passwd").link("tree/up", "../../../../../../../../etc/passwd");
     let tree = Kairn::new().image_of(&hostile).tree();
     let links = "l0777 0:0 tree/out -> /etc/passwd\n-0644 0:0 tree/plain \"plain\"\nl0777 0:0 tree/up -> ../../../../../../../../etc/passwd\n";
     assert_eq!(tree.listing("/tree"), format!("d0755 0:0 tree\n{links}"), "links stay links");
@@ -72,7 +73,8 @@ fn the_context_never_reaches_out_of_itself() {
         let outcome = Kairn::new().build(&context).run().failed(2, &["COPY"]);
         assert!(!outcome.stderr.contains(secret.lines().next().expect("a user")), "{outcome}");
     }
-    let inside = Context::new("FROM scratch\nCOPY leak /f\n").link("leak", "/etc/passwd").file("etc/passwd", "ours");
+    let inside =
+        Context::new("FROM scratch\nCOPY leak /f\n").link("leak", "/etc/passwd").file("etc/passwd", "ours");
     assert_eq!(Kairn::new().image_of(&inside).tree().text("/f"), "ours");
 }
 
@@ -137,7 +139,10 @@ fn ignored_files_are_not_there() {
         return;
     }
     let context = Context::new("FROM scratch\nCOPY . /all/\n")
-        .file(".dockerignore", "# comment\n*.log\n**/*.tmp\nsecret\n!secret/public\nDockerfile\n.dockerignore\n/only-top\n")
+        .file(
+            ".dockerignore",
+            "# comment\n*.log\n**/*.tmp\nsecret\n!secret/public\nDockerfile\n.dockerignore\n/only-top\n",
+        )
         .file("a.log", "")
         .file("sub/b.log", "kept: `*` stays in one folder")
         .file("x.tmp", "")
@@ -155,7 +160,8 @@ fn ignored_files_are_not_there() {
         .collect();
     assert_eq!(paths, ["all/secret/public", "all/sub/b.log", "all/sub/only-top/f"]);
 
-    let gone = Context::new("FROM scratch\nCOPY a.log /\n").file(".dockerignore", "*.log\n").file("a.log", "");
+    let gone =
+        Context::new("FROM scratch\nCOPY a.log /\n").file(".dockerignore", "*.log\n").file("a.log", "");
     Kairn::new().build(&gone).run().failed(2, &["a.log", ".dockerignore"]);
 }
 

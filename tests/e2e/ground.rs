@@ -38,13 +38,25 @@ fn pods_are_confined_as_their_profiles_say() {
         (Profile::Default, "id -u", Some("0\n")),
         (Profile::Default, "unshare --user true", None),
         (Profile::Default, "mount -t tmpfs none /mnt", None),
-        (Profile::Unconfined, "unshare --user --map-root-user --mount mount -t tmpfs none /mnt && echo ok", Some("ok\n")),
+        (
+            Profile::Unconfined,
+            "unshare --user --map-root-user --mount mount -t tmpfs none /mnt && echo ok",
+            Some("ok\n"),
+        ),
         (Profile::Unconfined, "mount -t tmpfs none /mnt", None),
         (Profile::Restricted, "id -u; grep NoNewPrivs /proc/self/status", Some("1000\nNoNewPrivs:\t1\n")),
         (Profile::Restricted, "unshare --user true", None),
         (Profile::Nonroot, "unshare --user --map-root-user id -u", Some("0\n")),
-        (Profile::Nonroot, "unshare --user sh -c 'sleep 1; cat /proc/self/uid_map' & sleep 0.3; newuidmap $! 0 100000 65536; wait", Some("         0     100000      65536\n")),
-        (Profile::Userns, "cat /proc/self/uid_map; mount -t tmpfs none /mnt && echo ok", Some("         0          0      65536\nok\n")),
+        (
+            Profile::Nonroot,
+            "unshare --user sh -c 'sleep 1; cat /proc/self/uid_map' & sleep 0.3; newuidmap $! 0 100000 65536; wait",
+            Some("         0     100000      65536\n"),
+        ),
+        (
+            Profile::Userns,
+            "cat /proc/self/uid_map; mount -t tmpfs none /mnt && echo ok",
+            Some("         0          0      65536\nok\n"),
+        ),
     ];
     for (profile, script, expected) in cases {
         let outcome = Pod::new(profile).run(&["sh", "-c", script]);
@@ -81,7 +93,9 @@ fn contexts_are_written_as_given() {
     if !can_run() {
         return;
     }
-    let context = Context::new("\n        FROM {busybox}\n        RUN a \\\n            b\n").file("x/y", "z").link("l", "x");
+    let context = Context::new("\n        FROM {busybox}\n        RUN a \\\n            b\n")
+        .file("x/y", "z")
+        .link("l", "x");
     let text = std::fs::read_to_string(context.join("Dockerfile")).expect("the Dockerfile");
     assert_eq!(text, format!("FROM {}\nRUN a \\\n    b\n", bases::shared().reference("busybox:latest")));
     assert!(context.join("l/y").exists());

@@ -3,7 +3,21 @@
 //! Needs root and the packages that `make deps-test` installs; where those are missing the tests say so and pass, or
 //! fail if `KAIRN_TEST_REQUIRE` is set.
 
+#![expect(clippy::print_stderr, reason = "a test that cannot run says so")]
+#![expect(clippy::format_push_string, reason = "short texts, not a hot path")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
+mod cache;
+mod configs;
+mod copies;
+mod debian;
+mod environments;
 mod ground;
+mod layers;
+mod registries;
+mod reproducible;
+mod run;
+mod stages;

@@ -1,8 +1,9 @@
 //! Same inputs, same digest.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
-use crate::support::{Context, Kairn, can_run};
+use crate::support::{Context, Kairn, can_run, noise, run};
 
 const DOCKERFILE: &str = "
     FROM {busybox} AS build
@@ -22,9 +23,10 @@ fn context() -> Context {
         context.write(&format!("tree/{index}"), format!("file {index}\n").repeat(50).as_bytes());
     }
     // Larger than any one block of the parallel compressor.
-    let noise: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    context.write("tree/noise", &noise);
-    crate::support::run(std::process::Command::new("sh").args(["-c", "find . -exec touch -d @1500000000 {} +"]).current_dir(context.path()));
+    context.write("tree/noise", &noise(3_000_000));
+    run(Command::new("sh")
+        .args(["-c", "find . -exec touch -d @1500000000 {} +"])
+        .current_dir(context.path()));
     context
 }
 
@@ -49,12 +51,16 @@ fn source_date_epoch_bounds_every_time() {
     if !can_run() {
         return;
     }
-    let context = Context::new("FROM {busybox}\nCOPY old new /\nRUN echo x > /run\n").file("old", "").file("new", "");
-    crate::support::run(std::process::Command::new("touch").args(["-d", "@1000000000", "old"]).current_dir(context.path()));
+    let context =
+        Context::new("FROM {busybox}\nCOPY old new /\nRUN echo x > /run\n").file("old", "").file("new", "");
+    run(Command::new("touch").args(["-d", "@1000000000", "old"]).current_dir(context.path()));
     let kairn = Kairn::new();
     let image = kairn.image_by(kairn.build(&context).env("SOURCE_DATE_EPOCH", "1400000000"));
     let seconds = |path: &str| image.tree().get(path).expect(path).mtime_ns / 1_000_000_000;
-    assert_eq!([seconds("/old"), seconds("/new"), seconds("/run")], [1_000_000_000, 1_400_000_000, 1_400_000_000]);
+    assert_eq!(
+        [seconds("/old"), seconds("/new"), seconds("/run")],
+        [1_000_000_000, 1_400_000_000, 1_400_000_000]
+    );
     assert_eq!(image.config["created"], "2014-05-13T16:53:20Z");
     for entry in &image.history()[1..] {
         assert_eq!(entry["created"], "2014-05-13T16:53:20Z");

@@ -15,7 +15,10 @@ fn a_run_sees_an_ordinary_machine() {
         ("head -c 3 /dev/urandom | wc -c", "3"),
         ("echo x | cat /dev/stdin", "x"),
         ("test -d /sys/kernel && echo sys", "sys"),
-        ("test -s /etc/hosts && grep -c -w localhost /etc/hosts | grep -v ^0 >/dev/null && echo hosts", "hosts"),
+        (
+            "test -s /etc/hosts && grep -c -w localhost /etc/hosts | grep -v ^0 >/dev/null && echo hosts",
+            "hosts",
+        ),
         ("test -e /etc/resolv.conf && echo resolv", "resolv"),
         ("touch /dev/shm/x && echo shm", "shm"),
         ("id -u; id -g", "0\n0"),
@@ -27,7 +30,8 @@ fn a_run_sees_an_ordinary_machine() {
         ("cat <&0 | wc -c", "0"),
         ("ls /proc/self/fd | wc -l", "4"),
     ];
-    let runs: Vec<String> = cases.iter().enumerate().map(|(n, (command, _))| format!("({command}) > /o/{n}")).collect();
+    let runs: Vec<String> =
+        cases.iter().enumerate().map(|(n, (command, _))| format!("({command}) > /o/{n}")).collect();
     let context = Context::new(&format!("FROM {{busybox}}\nRUN mkdir /o && {}\n", runs.join(" && ")));
     let image = Kairn::new().image_of(&context);
     let tree = image.tree();

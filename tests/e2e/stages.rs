@@ -104,7 +104,10 @@ fn equal_steps_run_once() {
     let events = outcome.events();
     let started = |text: &str| {
         let named = |name: &str| name.contains(text);
-        events.iter().filter(|e| e["event"] == "step-started" && e["name"].as_str().is_some_and(named)).count()
+        events
+            .iter()
+            .filter(|e| e["event"] == "step-started" && e["name"].as_str().is_some_and(named))
+            .count()
     };
     assert_eq!((started("echo same"), started("echo a"), started("echo b")), (1, 1, 1), "{outcome}");
 }
@@ -130,7 +133,11 @@ fn variables_reach_what_their_scope_says() {
         ",
     );
     let kairn = Kairn::new();
-    let image = kairn.image_by(kairn.build(&context).args(["--build-arg", "GIVEN=given", "--build-arg=UNDECLARED=x"]));
+    let image = kairn.image_by(kairn.build(&context).args([
+        "--build-arg",
+        "GIVEN=given",
+        "--build-arg=UNDECLARED=x",
+    ]));
     assert_eq!(image.tree().text("/scopes"), "global default given env-default fallback none\n");
     assert_eq!(image.tree().text("/other-scope"), "none none none\n");
 }
@@ -159,10 +166,12 @@ fn the_graph_is_drawn_in_every_format() {
     ] {
         let registry = crate::support::bases::shared().host();
         let graph = kairn.command("graph").args(["--format", format, "--insecure-registry", &registry]);
-        let outcome = graph.args(["-f".as_ref(), context.join("Dockerfile").as_os_str(), context.path().as_os_str()]);
+        let outcome =
+            graph.args(["-f".as_ref(), context.join("Dockerfile").as_os_str(), context.path().as_os_str()]);
         let outcome = outcome.run().succeeded();
         for mark in marks {
-            let found = outcome.stdout.contains(mark) || *mark == "graph" && outcome.stdout.contains("flowchart");
+            let found =
+                outcome.stdout.contains(mark) || *mark == "graph" && outcome.stdout.contains("flowchart");
             assert!(found, "{format} lacks `{mark}`\n{outcome}");
         }
         assert!(!outcome.stdout.contains("unused"), "{format} shows a stage that is not built\n{outcome}");

@@ -38,7 +38,8 @@ pub(crate) fn push_busybox(registry: &Registry) {
 
 /// Returns the OCI layout of the busybox base.
 pub(crate) fn busybox_layout() -> PathBuf {
-    cached("busybox", |dir| write_layout(&dir.join("oci"), &busybox_tar()).expect("the busybox layout")).join("oci")
+    cached("busybox", |dir| write_layout(&dir.join("oci"), &busybox_tar()).expect("the busybox layout"))
+        .join("oci")
 }
 
 /// Returns the OCI layout of the Debian base.
@@ -92,7 +93,14 @@ fn busybox_tar() -> Vec<u8> {
     entry("home/", dir, 0o755, 0, &[], "");
     entry("home/app/", dir, 0o755, 1000, &[], "");
     entry("tmp/", dir, 0o1777, 0, &[], "");
-    entry("etc/passwd", file, 0o644, 0, b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n", "");
+    entry(
+        "etc/passwd",
+        file,
+        0o644,
+        0,
+        b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
+        "",
+    );
     entry("etc/group", file, 0o644, 0, b"root:x:0:\napp:x:1000:\nextra:x:2000:app\n", "");
     let busybox = PathBuf::from(run(Command::new("sh").args(["-c", "command -v busybox"])).trim());
     entry("bin/busybox", file, 0o755, 0, &std::fs::read(busybox).expect("busybox"), "");
@@ -115,14 +123,26 @@ fn make_debian(dir: &Path) {
         .stdin(Stdio::piped())
         .spawn()
         .expect("mmdebstrap starts");
-    mmdebstrap.stdin.take().expect("its input").write_all(apt_sources().as_bytes()).expect("sources are sent");
-    assert!(mmdebstrap.wait().expect("mmdebstrap ends").success(), "mmdebstrap could not make the Debian base");
+    mmdebstrap
+        .stdin
+        .take()
+        .expect("its input")
+        .write_all(apt_sources().as_bytes())
+        .expect("sources are sent");
+    assert!(
+        mmdebstrap.wait().expect("mmdebstrap ends").success(),
+        "mmdebstrap could not make the Debian base"
+    );
     let mut tar = Vec::new();
     File::open(&tar_path).expect("the base's tar").read_to_end(&mut tar).expect("the base's tar is read");
     write_layout(&dir.join("oci"), &tar).expect("the Debian layout");
     let rootfs = dir.join("rootfs");
     std::fs::create_dir(&rootfs).expect("the base's root");
-    run(Command::new("tar").arg("-C").arg(&rootfs).args(["--numeric-owner", "--exclude=./dev/*", "-xpf"]).arg(&tar_path));
+    run(Command::new("tar")
+        .arg("-C")
+        .arg(&rootfs)
+        .args(["--numeric-owner", "--exclude=./dev/*", "-xpf"])
+        .arg(&tar_path));
     set_mode(&rootfs, 0o755);
     for ids in ["etc/subuid", "etc/subgid"] {
         std::fs::write(rootfs.join(ids), "pod:100000:65536\n").expect("the pods' ids are written");
@@ -133,7 +153,8 @@ fn make_debian(dir: &Path) {
     }
     // As in the images made for builds without root: with file capabilities instead of the setuid bit, the tools work
     // also where CAP_SYS_ADMIN is not in the bounding set.
-    for (tool, capability) in [("usr/bin/newuidmap", "cap_setuid=ep"), ("usr/bin/newgidmap", "cap_setgid=ep")] {
+    for (tool, capability) in [("usr/bin/newuidmap", "cap_setuid=ep"), ("usr/bin/newgidmap", "cap_setgid=ep")]
+    {
         set_mode(&rootfs.join(tool), 0o755);
         run(Command::new("setcap").arg(capability).arg(rootfs.join(tool)));
     }
@@ -153,8 +174,10 @@ fn apt_sources() -> String {
         .lines()
         .filter(|line| line.starts_with("Debian|") || line.starts_with("Ubuntu|"))
         .filter_map(|line| {
-            let [_, uri, release, component, signed_by] = line.split('|').collect::<Vec<_>>().try_into().ok()?;
-            let options = if signed_by.starts_with('/') { format!("[signed-by={signed_by}] ") } else { String::new() };
+            let [_, uri, release, component, signed_by] =
+                line.split('|').collect::<Vec<_>>().try_into().ok()?;
+            let options =
+                if signed_by.starts_with('/') { format!("[signed-by={signed_by}] ") } else { String::new() };
             Some(format!("deb {options}{uri} {release} {component}"))
         })
         .collect();
@@ -176,7 +199,7 @@ fn write_layout(layout: &Path, layer: &[u8]) -> std::io::Result<()> {
         "history": [{ "created": "2023-11-14T22:13:20Z", "created_by": "base" }],
     });
     std::fs::create_dir_all(layout.join("blobs/sha256"))?;
-    let mut blob = |media_type: &str, bytes: &[u8]| -> std::io::Result<serde_json::Value> {
+    let blob = |media_type: &str, bytes: &[u8]| -> std::io::Result<serde_json::Value> {
         let digest = digest_of(bytes);
         std::fs::write(layout.join("blobs").join(digest.replace(':', "/")), bytes)?;
         Ok(json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() }))
@@ -190,7 +213,10 @@ fn write_layout(layout: &Path, layer: &[u8]) -> std::io::Result<()> {
     let mut descriptor = blob("application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes())?;
     descriptor["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });
     std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    std::fs::write(layout.join("index.json"), json!({ "schemaVersion": 2, "manifests": [descriptor] }).to_string())
+    std::fs::write(
+        layout.join("index.json"),
+        json!({ "schemaVersion": 2, "manifests": [descriptor] }).to_string(),
+    )
 }
 
 /// Returns the digest of some bytes, `sha256:...`.

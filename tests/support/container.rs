@@ -78,7 +78,8 @@ impl Profile {
     }
 
     fn process(self, args: &[String], env: &[String]) -> Value {
-        let mut bounding: Vec<&str> = if self == Self::Restricted { Vec::new() } else { DEFAULT_CAPABILITIES.to_vec() };
+        let mut bounding: Vec<&str> =
+            if self == Self::Restricted { Vec::new() } else { DEFAULT_CAPABILITIES.to_vec() };
         if self == Self::Userns {
             bounding.extend(["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"]);
         }
@@ -105,8 +106,7 @@ impl Profile {
             linux["gidMappings"] = map;
         }
         if matches!(self, Self::Default | Self::Restricted) {
-            let user_namespace =
-                json!({ "index": 0, "value": CLONE_NEWUSER, "valueTwo": CLONE_NEWUSER, "op": "SCMP_CMP_MASKED_EQ" });
+            let user_namespace = json!({ "index": 0, "value": CLONE_NEWUSER, "valueTwo": CLONE_NEWUSER, "op": "SCMP_CMP_MASKED_EQ" });
             linux["seccomp"] = json!({
                 "defaultAction": "SCMP_ACT_ALLOW",
                 "syscalls": [
@@ -181,7 +181,7 @@ pub(crate) fn run_image(image: &Image, args: &[&str]) -> Outcome {
     let config = &image.config["config"];
     let words = |key: &str| config[key].as_array().cloned().unwrap_or_default();
     let mut command = words("Entrypoint");
-    if args.is_empty() { command.extend(words("Cmd")) } else { command.extend(args.iter().map(|arg| json!(arg))) }
+    command.extend(if args.is_empty() { words("Cmd") } else { args.iter().map(|arg| json!(arg)).collect() });
     let cwd = config["WorkingDir"].as_str().filter(|cwd| !cwd.is_empty()).unwrap_or("/");
     let (uid, gid) = ids_of(config["User"].as_str().unwrap_or_default(), &image.tree().text("/etc/passwd"));
     run_bundle(&json!({
@@ -210,9 +210,7 @@ fn ids_of(user: &str, passwd: &str) -> (u32, u32) {
 }
 
 fn standard_mounts() -> Vec<Value> {
-    let tmpfs = |path: &str, options: &[&str]| {
-        json!({ "destination": path, "type": "tmpfs", "source": "tmpfs", "options": options })
-    };
+    let tmpfs = |path: &str, options: &[&str]| json!({ "destination": path, "type": "tmpfs", "source": "tmpfs", "options": options });
     vec![
         json!({ "destination": "/proc", "type": "proc", "source": "proc" }),
         tmpfs("/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -231,6 +229,10 @@ fn run_bundle(spec: &Value) -> Outcome {
     std::fs::write(bundle.path().join("config.json"), spec.to_string()).expect("the container's config");
     let name = format!("kairn-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let mut runc = Command::new("runc");
-    runc.arg("--root").arg(bundle.path().join("state")).args(["run", "--bundle"]).arg(bundle.path()).arg(&name);
+    runc.arg("--root")
+        .arg(bundle.path().join("state"))
+        .args(["run", "--bundle"])
+        .arg(bundle.path())
+        .arg(&name);
     Outcome::of(&mut runc)
 }

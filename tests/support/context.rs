@@ -31,7 +31,8 @@ impl Context {
     /// Adds or replaces a file of any bytes.
     pub(crate) fn write(&self, path: &str, bytes: &[u8]) {
         let path = self.dir.path().join(path);
-        std::fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("a folder of the context");
+        std::fs::create_dir_all(path.parent().expect("a file is in a folder"))
+            .expect("a folder of the context");
         std::fs::write(path, bytes).expect("a file of the context");
     }
 
@@ -50,6 +51,12 @@ impl Context {
     pub(crate) fn join(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
+}
+
+/// Returns bytes that do not compress, the same each time.
+pub(crate) fn noise(size_bytes: usize) -> Vec<u8> {
+    let words = (1..).map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(n));
+    words.flat_map(u64::to_le_bytes).take(size_bytes).collect()
 }
 
 /// Puts the shared registry's names into a text and takes its common indentation off.

@@ -49,7 +49,8 @@ impl Image {
         };
         let digest = entry["digest"].as_str().expect("a descriptor has a digest").to_owned();
         let manifest: Value = json_file(&blob_path(layout, &digest));
-        let config: Value = json_file(&blob_path(layout, manifest["config"]["digest"].as_str().expect("a config")));
+        let config: Value =
+            json_file(&blob_path(layout, manifest["config"]["digest"].as_str().expect("a config")));
         let image = Self { layout: layout.to_owned(), digest, manifest, config, dir: None };
         image.assert_consistent();
         image
@@ -65,8 +66,9 @@ impl Image {
             assert_eq!(bases::digest_of(&bytes), digest, "a blob's bytes");
             assert_eq!(descriptor["size"].as_u64(), Some(bytes.len() as u64), "a blob's size");
         }
-        let diff_ids: Vec<String> =
-            (0..layers.len()).map(|index| bases::digest_of(&tree::uncompressed(&self.layer_path(index)))).collect();
+        let diff_ids: Vec<String> = (0..layers.len())
+            .map(|index| bases::digest_of(&tree::uncompressed(&self.layer_path(index))))
+            .collect();
         assert_eq!(self.config["rootfs"]["diff_ids"], Value::from(diff_ids));
         let with_layer = self.history().iter().filter(|entry| entry["empty_layer"] != true).count();
         assert_eq!(with_layer, layers.len(), "history entries with a layer: {:#}", self.config["history"]);

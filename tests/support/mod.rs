@@ -14,7 +14,7 @@ pub(crate) mod tools;
 pub(crate) mod tree;
 
 pub(crate) use container::{Pod, Profile};
-pub(crate) use context::Context;
+pub(crate) use context::{Context, noise};
 pub(crate) use image::Image;
 pub(crate) use kairn::{Kairn, Outcome};
 pub(crate) use registry::Registry;

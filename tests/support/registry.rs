@@ -76,7 +76,9 @@ impl Registry {
         if let Some(credentials) = &self.credentials {
             copy.args(["--dest-creds", credentials]);
         }
-        run(copy.arg(format!("oci:{}:{tag}", layout.display())).arg(format!("docker://{}", self.reference(name))));
+        run(copy
+            .arg(format!("oci:{}:{tag}", layout.display()))
+            .arg(format!("docker://{}", self.reference(name))));
     }
 
     /// Copies an image out of this registry into a new OCI layout, under the tag `latest`.
@@ -86,7 +88,9 @@ impl Registry {
         if let Some(credentials) = &self.credentials {
             copy.args(["--src-creds", credentials]);
         }
-        run(copy.arg(format!("docker://{}", self.reference(name))).arg(format!("oci:{}:latest", layout.display())));
+        run(copy
+            .arg(format!("docker://{}", self.reference(name)))
+            .arg(format!("oci:{}:latest", layout.display())));
     }
 
     /// Returns the requests so far, `METHOD PATH STATUS` each, in order.

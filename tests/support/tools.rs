@@ -43,7 +43,8 @@ fn missing() -> Option<String> {
     let absent: Vec<&str> = TOOLS
         .iter()
         .filter(|(tool, _)| {
-            let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).stdout(Stdio::null()).status();
+            let found =
+                Command::new("sh").args(["-c", &format!("command -v {tool}")]).stdout(Stdio::null()).status();
             !found.is_ok_and(|status| status.success())
         })
         .map(|(_, package)| *package)
@@ -68,7 +69,10 @@ pub(crate) fn run(command: &mut Command) -> String {
 /// Makes a temporary directory that any user may enter, on the file system of the build directory (an overlay's upper
 /// directory must not itself be on an overlay, which `/tmp` of a container often is).
 pub(crate) fn test_dir(prefix: &str) -> TempDir {
-    let dir = tempfile::Builder::new().prefix(prefix).tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a test directory");
+    let dir = tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a test directory");
     set_mode(dir.path(), 0o755);
     dir
 }

@@ -121,9 +121,14 @@ impl Tree {
 pub(crate) fn line(path: &str, node: &Node) -> String {
     let (letter, what) = match &node.kind {
         Kind::Directory => ('d', String::new()),
-        Kind::File { size, sha256, bytes } => {
-            ('-', if *size <= 40 { format!(" {:?}", String::from_utf8_lossy(bytes)) } else { format!(" {size} {sha256}") })
-        }
+        Kind::File { size, sha256, bytes } => (
+            '-',
+            if *size <= 40 {
+                format!(" {:?}", String::from_utf8_lossy(bytes))
+            } else {
+                format!(" {size} {sha256}")
+            },
+        ),
         Kind::Symlink(target) => ('l', format!(" -> {target}")),
         Kind::Hardlink(target) => ('h', format!(" = {target}")),
         Kind::Special(letter, major, minor) => (*letter, format!(" {major},{minor}")),
@@ -182,13 +187,15 @@ fn read_entry<R: std::io::Read>(entry: &mut tar::Entry<'_, R>) -> (String, Node)
     let kind = match header.entry_type() {
         tar::EntryType::Directory => Kind::Directory,
         tar::EntryType::Symlink => Kind::Symlink(link.expect("a link has a target")),
-        tar::EntryType::Link => {
-            Kind::Hardlink(link.expect("a link has a target").trim_start_matches("./").trim_matches('/').to_owned())
-        }
+        tar::EntryType::Link => Kind::Hardlink(
+            link.expect("a link has a target").trim_start_matches("./").trim_matches('/').to_owned(),
+        ),
         tar::EntryType::Char => special('c'),
         tar::EntryType::Block => special('b'),
         tar::EntryType::Fifo => special('p'),
-        _ => Kind::File { size: bytes.len() as u64, sha256: hex(&Sha256::digest(&bytes)), bytes: short(bytes) },
+        _ => {
+            Kind::File { size: bytes.len() as u64, sha256: hex(&Sha256::digest(&bytes)), bytes: short(bytes) }
+        }
     };
     let mode = header.mode().expect("a mode") & 0o7777;
     let (uid, gid) = (header.uid().expect("a uid"), header.gid().expect("a gid"));
