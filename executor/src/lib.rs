@@ -7,7 +7,7 @@
 //! needs files: a COPY needs only the names ([`tree`]), a RUN needs the layers unpacked ([`snapshot`]).
 //!
 //! Reading order: [`build`], [`schedule`], [`state`], [`run`], [`copy`], [`tree`], [`snapshot`], [`store`],
-//! [`pull`], [`assemble`], [`publish`], [`sandbox`].
+//! [`materialize`], [`pull`], [`assemble`], [`publish`], [`sandbox`].
 
 pub mod assemble;
 pub mod build;
@@ -16,6 +16,7 @@ pub mod copy;
 pub mod error;
 pub mod events;
 pub mod glob;
+pub mod materialize;
 pub mod publish;
 pub mod pull;
 pub mod run;

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Store;
 use crate::error::Error;
+use crate::state::NewLayer;
 
 /// What a step gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// The parts that the key was made of.
-    pub parts: KeyParts,
+    /// The parts that the key was made of, by name and in order.
+    pub parts: Vec<(String, String)>,
     /// Digest of the layer's uncompressed tar.
     pub diff_id: Digest,
     /// The layer's blob.
@@ -22,6 +23,30 @@ pub struct StepRecord {
     pub newest_mtime: i64,
     /// How long the work took, in milliseconds.
     pub duration_ms: u64,
+}
+
+impl StepRecord {
+    /// Records a layer that took `duration_ms` to make.
+    pub fn new(parts: KeyParts, layer: NewLayer, duration_ms: u64) -> Self {
+        Self {
+            parts: parts.parts,
+            diff_id: layer.diff_id,
+            descriptor: layer.descriptor,
+            layer_content: layer.content,
+            newest_mtime: layer.newest_mtime,
+            duration_ms,
+        }
+    }
+
+    /// The layer.
+    pub fn into_layer(self) -> NewLayer {
+        NewLayer {
+            diff_id: self.diff_id,
+            descriptor: self.descriptor,
+            content: self.layer_content,
+            newest_mtime: self.newest_mtime,
+        }
+    }
 }
 
 impl Store {

@@ -1,0 +1,76 @@
+//! A whole build: the steps, then the images.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use kairn_compiler::Graph;
+
+use crate::assemble::{self, AssembledImage};
+use crate::context::Context;
+use crate::error::Error;
+use crate::events::Events;
+use crate::materialize::Materializer;
+use crate::pull::Puller;
+use crate::run::{Outcome, Runner};
+use crate::sandbox::Cancel;
+use crate::sandbox::userns::Refused;
+use crate::schedule;
+use crate::store::Store;
+
+/// Everything that a build needs beside its graph, resolved once.
+#[derive(Debug)]
+pub struct Settings {
+    /// The store.
+    pub store: Arc<Store>,
+    /// Finds bases.
+    pub puller: Arc<Puller>,
+    /// Local contexts by name.
+    pub contexts: BTreeMap<String, Arc<Context>>,
+    /// How many steps may run at a time, at least 1.
+    pub jobs: usize,
+    /// Whether recorded results are left aside.
+    pub no_cache: bool,
+    /// This program, to be started again as a RUN's helper.
+    pub program: PathBuf,
+    /// Whether RUNs have namespaces, and if not, why.
+    pub namespaces: Result<(), Refused>,
+    /// `SOURCE_DATE_EPOCH`: seconds from the Unix epoch.
+    pub epoch: Option<i64>,
+    /// Text of the machine's /etc/resolv.conf.
+    pub resolv_conf: String,
+    /// Text of /etc/hosts in a RUN.
+    pub hosts: String,
+}
+
+/// What a build made.
+#[derive(Debug)]
+pub struct Built {
+    /// The images, in the order of the graph's.
+    pub images: Vec<AssembledImage>,
+}
+
+/// Runs a graph and puts its images' configs and manifests into the store.
+///
+/// # Errors
+/// Fails as the first step that fails does; all others have ended by then.
+pub fn build(graph: &Graph, settings: &Settings, events: &Events) -> Result<Built, Error> {
+    let cancel = Cancel::default();
+    let layers = Materializer::new(Arc::clone(&settings.store), Arc::clone(&settings.puller));
+    let runner =
+        Runner { graph, settings, events, cancel: &cancel, layers: &layers, outcomes: Mutex::default() };
+    schedule::run(graph, settings.jobs, &|step| runner.step(step), &|| cancel.cancel())?;
+    let outcomes = runner.outcomes.into_inner().expect("no holder of this lock panics");
+    let images = graph
+        .images
+        .iter()
+        .map(|target| {
+            let states = |step| match &outcomes[&step] {
+                Outcome::State(state) => Arc::clone(state),
+                Outcome::Context(_) => unreachable!("no image is made of a context"),
+            };
+            assemble::assemble(target, &states, settings)
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Built { images })
+}

@@ -1,0 +1,247 @@
+//! Where copied files go, and what they become there.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kairn_compiler::graph::{CopyOp, Ownership};
+
+use super::View;
+use super::select::Selected;
+use crate::BUILD_TIME;
+use crate::error::{Error, host_path};
+use crate::tree::{
+    Found, LastComponent, LayerTree, Node, NodeKind, StackedTree, ancestors, components, file_name, join,
+};
+use crate::users::Owner;
+
+/// A layer to be: its names, and where the contents of its files are.
+#[derive(Debug, Default)]
+pub struct LayerPlan {
+    /// The names.
+    pub tree: LayerTree,
+    /// The content of each regular file.
+    pub contents: BTreeMap<Vec<u8>, Content>,
+}
+
+/// Where a file's content is.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The layer of the source's view.
+    pub layer: usize,
+    /// The path in that layer.
+    pub path: Vec<u8>,
+    /// The directory of an archive that has been unpacked, if it comes from one.
+    pub archive: Option<Arc<PathBuf>>,
+}
+
+/// Places files at a destination.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    dest: &'a StackedTree,
+    owner: Option<Owner>,
+    mode: Option<u32>,
+    ownership: Ownership,
+    plan: LayerPlan,
+}
+
+impl<'a> Planner<'a> {
+    /// Starts a plan on the file system `dest`; `owner` is `--chown`, resolved.
+    pub fn new(op: &CopyOp, dest: &'a StackedTree, owner: Option<Owner>) -> Self {
+        Self { dest, owner, mode: op.mode, ownership: op.ownership, plan: LayerPlan::default() }
+    }
+
+    /// Starts a plan that only makes directories, for `owner`.
+    pub fn for_directories(dest: &'a StackedTree, owner: Owner) -> Self {
+        Self { dest, owner: Some(owner), mode: None, ownership: Ownership::Root, plan: LayerPlan::default() }
+    }
+
+    /// The finished plan.
+    pub fn finish(self) -> LayerPlan {
+        self.plan
+    }
+
+    /// Makes a directory and those above it, where they are missing.
+    ///
+    /// # Errors
+    /// Fails where one of them is there and no directory.
+    pub fn directory(&mut self, path: &[u8]) -> Result<(), Error> {
+        let path = self.resolve(path)?;
+        if self.dest.lookup(&path).is_some_and(|found| found.node.is_directory()) {
+            return Ok(());
+        }
+        self.open_directory(&path)
+    }
+
+    /// Copies what is selected: a directory's content into the destination, anything else into or onto it.
+    ///
+    /// # Errors
+    /// Fails where a directory would go onto something else or the other way round.
+    pub fn copy(&mut self, selected: &Selected, view: &View, dest: &str) -> Result<(), Error> {
+        let found = view.tree.lookup(&selected.path);
+        let resolved = self.resolve(dest.as_bytes())?;
+        let Some(found) = found.filter(|found| !found.node.is_directory()) else {
+            self.open_directory(&resolved)?;
+            let entries = view.tree.walk(&selected.path);
+            for (path, found) in &entries {
+                let rest = path.strip_prefix(selected.path.as_slice()).unwrap_or(path);
+                let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+                self.place(&join(&resolved, rest), path, *found, view, &entries, (&selected.path, &resolved))?;
+            }
+            return Ok(());
+        };
+        let target = if self.is_directory_destination(dest, &resolved) {
+            join(&resolved, &selected.name)
+        } else {
+            resolved
+        };
+        let none = BTreeMap::new();
+        self.place(&target, &selected.path, found, view, &none, (b"", b""))
+    }
+
+    /// Puts an unpacked archive's entries at the destination, with their own attributes.
+    ///
+    /// # Errors
+    /// As [`Self::copy`].
+    pub fn archive(&mut self, tree: &LayerTree, root: &Arc<PathBuf>, dest: &str) -> Result<(), Error> {
+        let resolved = self.resolve(dest.as_bytes())?;
+        self.open_directory(&resolved)?;
+        for (path, node) in tree.nodes.iter().filter(|(path, _)| !path.is_empty()) {
+            let target = join(&resolved, path);
+            let target = self.resolve_parents(&target)?;
+            if node.implicit {
+                self.open_directory(&target)?;
+                continue;
+            }
+            let mut node = node.clone();
+            if let NodeKind::Hardlink { target } = &mut node.kind {
+                *target = self.resolve_parents(&join(&resolved, target))?;
+            }
+            if let Some(owner) = self.owner {
+                (node.uid, node.gid) = (owner.uid, owner.gid);
+            }
+            self.apply_mode(&mut node);
+            let content = Content { layer: 0, path: path.clone(), archive: Some(Arc::clone(root)) };
+            self.put(target, node, Some(content))?;
+        }
+        Ok(())
+    }
+
+    fn is_directory_destination(&self, written: &str, resolved: &[u8]) -> bool {
+        written.ends_with('/')
+            || resolved.is_empty()
+            || self.current(resolved).is_some_and(Node::is_directory)
+    }
+
+    fn place(
+        &mut self,
+        target: &[u8],
+        path: &[u8],
+        found: Found<'_>,
+        view: &View,
+        siblings: &BTreeMap<&[u8], Found<'_>>,
+        (from, to): (&[u8], &[u8]),
+    ) -> Result<(), Error> {
+        let Some((link, data)) = view.tree.link_target(found) else {
+            return Err(Error::user(format!("the target of the hard link `{}` is gone", host_path(path).display())));
+        };
+        let mut node = data.clone();
+        if let Some(link) = link {
+            let beside = siblings.get(link).is_some_and(|sibling| sibling.layer == found.layer);
+            let moved = link.strip_prefix(from).map(|rest| rest.strip_prefix(b"/").unwrap_or(rest));
+            if let Some(rest) = moved.filter(|_| beside) {
+                node.kind = NodeKind::Hardlink { target: join(to, rest) };
+            }
+        }
+        (node.opaque, node.implicit) = (false, false);
+        match (self.owner, self.ownership) {
+            (Some(owner), _) => (node.uid, node.gid) = (owner.uid, owner.gid),
+            (None, Ownership::Root) => (node.uid, node.gid) = (0, 0),
+            (None, Ownership::Keep) => {}
+        }
+        self.apply_mode(&mut node);
+        let existing = self.current(target);
+        if node.is_directory() && existing.is_some_and(Node::is_directory) {
+            return self.open_directory(target);
+        }
+        let content = Content { layer: found.layer, path: path.to_vec(), archive: None };
+        self.put(target.to_vec(), node, Some(content))
+    }
+
+    fn apply_mode(&self, node: &mut Node) {
+        if let Some(mode) = self.mode
+            && !matches!(node.kind, NodeKind::Symlink { .. })
+        {
+            node.mode = mode;
+        }
+    }
+
+    /// Puts a node at a path, with the directories above it.
+    fn put(&mut self, target: Vec<u8>, node: Node, content: Option<Content>) -> Result<(), Error> {
+        if file_name(&target).starts_with(b".wh.") {
+            return Err(Error::user(format!(
+                "`{}` cannot be in an image: a name that starts with `.wh.` means a removal",
+                host_path(&target).display()
+            ))
+            .with_help("rename it, or list it in .dockerignore"));
+        }
+        match self.current(&target) {
+            Some(existing) if existing.is_directory() != node.is_directory() => {
+                let shown = host_path(&target);
+                return Err(Error::user(if node.is_directory() {
+                    format!("cannot copy to non-directory `/{}`", shown.display())
+                } else {
+                    format!("cannot copy a file over the directory `/{}`", shown.display())
+                }));
+            }
+            _ => {}
+        }
+        self.open_parents(&target)?;
+        if let (NodeKind::File { .. }, Some(content)) = (&node.kind, content) {
+            self.plan.contents.insert(target.clone(), content);
+        } else {
+            self.plan.contents.remove(&target);
+        }
+        self.plan.tree.nodes.insert(target, node);
+        Ok(())
+    }
+
+    fn open_parents(&mut self, path: &[u8]) -> Result<(), Error> {
+        ancestors(path).try_for_each(|directory| self.open_one(directory))
+    }
+
+    /// Makes sure that a directory and those above it are in the layer, as they are or newly made.
+    fn open_directory(&mut self, path: &[u8]) -> Result<(), Error> {
+        self.open_parents(path)?;
+        if path.is_empty() { Ok(()) } else { self.open_one(path) }
+    }
+
+    fn open_one(&mut self, directory: &[u8]) -> Result<(), Error> {
+        let node = match self.current(directory) {
+            Some(node) if node.is_directory() => Node { opaque: false, implicit: false, ..node.clone() },
+            Some(_) => {
+                let shown = host_path(directory);
+                return Err(Error::user(format!("cannot copy to non-directory `/{}`", shown.display())));
+            }
+            None => {
+                let owner = self.owner.unwrap_or(Owner { uid: 0, gid: 0 });
+                Node::directory(0o755, owner.uid, owner.gid, BUILD_TIME)
+            }
+        };
+        self.plan.tree.nodes.entry(directory.to_vec()).or_insert(node);
+        Ok(())
+    }
+
+    fn current(&self, path: &[u8]) -> Option<&Node> {
+        self.plan.tree.nodes.get(path).or_else(|| self.dest.lookup(path).map(|found| found.node))
+    }
+
+    fn resolve(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
+        self.dest.resolve(path, LastComponent::Follow).map_err(|e| Error::user(e.to_string()))
+    }
+
+    fn resolve_parents(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
+        let clean: Vec<&[u8]> = components(path).collect();
+        self.dest.resolve(&clean.join(&b'/'), LastComponent::Keep).map_err(|e| Error::user(e.to_string()))
+    }
+}

@@ -1,0 +1,246 @@
+//! Layers on demand: names where names are needed, files where files are needed.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use kairn_image::Digest;
+use kairn_image::compression::decompress;
+
+use crate::copy::View;
+use crate::error::Error;
+use crate::pull::Puller;
+use crate::snapshot::unpack::{self, Unpack};
+use crate::state::{State, StateLayer};
+use crate::store::Store;
+use crate::tree::{LastComponent, LayerTree, NodeKind, StackedTree};
+
+/// How many layers are fetched and unpacked at a time.
+const PARALLEL_LAYERS: usize = 4;
+
+/// Gives the names and the files of states.
+#[derive(Debug)]
+pub struct Materializer {
+    store: Arc<Store>,
+    puller: Arc<Puller>,
+    trees: Mutex<BTreeMap<Digest, Arc<LayerTree>>>,
+}
+
+impl Materializer {
+    /// Makes one that keeps what it unpacks in `store`.
+    pub fn new(store: Arc<Store>, puller: Arc<Puller>) -> Self {
+        Self { store, puller, trees: Mutex::default() }
+    }
+
+    /// Remembers the names of a layer that was just made.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn put_tree(&self, chain_id: &Digest, tree: LayerTree) -> Result<(), Error> {
+        self.store.put_tree(chain_id, &tree)?;
+        self.trees.lock().expect("no holder of this lock panics").insert(*chain_id, Arc::new(tree));
+        Ok(())
+    }
+
+    /// The names of a state. Layers that nobody has looked into yet are fetched and read, not unpacked.
+    ///
+    /// # Errors
+    /// Fails where a layer cannot be fetched or read.
+    pub fn tree(&self, state: &State) -> Result<StackedTree, Error> {
+        let missing: Vec<usize> =
+            (0..state.layers.len()).filter(|index| self.known_tree(&state.layers[*index]).is_none()).collect();
+        if !missing.is_empty() {
+            let _lock = self.lock(state)?;
+            let fresh = in_parallel(&missing, |index| self.read_layer(&state.layers[index], None))?;
+            self.join(state, fresh)?;
+        }
+        let layers = state
+            .layers
+            .iter()
+            .map(|layer| self.known_tree(layer).ok_or_else(|| lost(layer)))
+            .collect::<Result<_, _>>()?;
+        Ok(StackedTree { layers })
+    }
+
+    /// The unpacked layers of a state, base first.
+    ///
+    /// # Errors
+    /// Fails where a layer cannot be fetched, read or unpacked.
+    pub fn snapshots(&self, state: &State) -> Result<Vec<PathBuf>, Error> {
+        let missing = |layer: &StateLayer| self.store.snapshot(&layer.chain_id).is_none();
+        if state.layers.iter().any(missing) {
+            let _lock = self.lock(state)?;
+            let wanted: Vec<usize> = (0..state.layers.len()).filter(|at| missing(&state.layers[*at])).collect();
+            let work = self.store.work_dir()?;
+            let fresh = in_parallel(&wanted, |index| {
+                let into = work.path().join(index.to_string());
+                fs_err::create_dir(&into)?;
+                self.read_layer(&state.layers[index], Some(&into))
+            })?;
+            // The layers below that are only known by their snapshots must be known by their names as well.
+            let below: Vec<usize> = (0..state.layers.len())
+                .filter(|at| !wanted.contains(at) && self.known_tree(&state.layers[*at]).is_none())
+                .collect();
+            let mut all = in_parallel(&below, |index| self.read_layer(&state.layers[index], None))?;
+            all.extend(fresh);
+            self.join(state, all)?;
+        }
+        state
+            .layers
+            .iter()
+            .map(|layer| self.store.snapshot(&layer.chain_id).ok_or_else(|| lost(layer)))
+            .collect()
+    }
+
+    /// The names of a state with the folders of its layers' contents.
+    ///
+    /// # Errors
+    /// As [`Self::snapshots`].
+    pub fn view(&self, state: &State) -> Result<View, Error> {
+        let roots = self.snapshots(state)?.into_iter().map(|path| Some(Arc::new(path))).collect();
+        Ok(View { tree: self.tree(state)?, roots })
+    }
+
+    /// The text of a file of a state; empty where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::snapshots`].
+    pub fn read_file(&self, state: &State, path: &str) -> Result<String, Error> {
+        use std::os::fd::AsFd as _;
+        let tree = self.tree(state)?;
+        let resolved =
+            tree.resolve(path.as_bytes(), LastComponent::Follow).map_err(|e| Error::user(e.to_string()))?;
+        let Some(found) = tree.lookup(&resolved) else { return Ok(String::new()) };
+        if !matches!(found.node.kind, NodeKind::File { .. } | NodeKind::Hardlink { .. }) {
+            return Ok(String::new());
+        }
+        let snapshots = self.snapshots(state)?;
+        let root = crate::snapshot::read::open_root(&snapshots[found.layer])?;
+        let mut bytes = Vec::new();
+        crate::snapshot::read::open_file(root.as_fd(), &resolved)?.take(16 * 1024 * 1024).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn lock(&self, state: &State) -> Result<crate::store::StoreLock, Error> {
+        let name = state.layers.first().map_or_else(String::new, |layer| layer.chain_id.hex());
+        self.store.lock(&format!("layers-{name}"))
+    }
+
+    fn known_tree(&self, layer: &StateLayer) -> Option<Arc<LayerTree>> {
+        let mut trees = self.trees.lock().expect("no holder of this lock panics");
+        if let Some(tree) = trees.get(&layer.chain_id) {
+            return Some(Arc::clone(tree));
+        }
+        let tree = Arc::new(self.store.tree(&layer.chain_id)?);
+        trees.insert(layer.chain_id, Arc::clone(&tree));
+        Some(tree)
+    }
+
+    /// Reads one layer by itself, checking that its uncompressed bytes are what the config says.
+    fn read_layer(&self, layer: &StateLayer, into: Option<&Path>) -> Result<Raw, Error> {
+        self.puller.ensure_blob(layer)?;
+        let digest = &layer.descriptor.digest;
+        let unreadable = |e| Error::world(format!("cannot read the layer {digest}"), e);
+        let blob = self
+            .store
+            .layout()
+            .open_blob(digest)
+            .map_err(|e| Error::world(format!("cannot open the layer {digest}"), e))?;
+        let mut plain = Digesting { inner: decompress(blob).map_err(unreadable)?, hasher: sha256() };
+        let tree = match into {
+            Some(into) => unpack::unpack(&mut plain, into, Unpack::Snapshot)?,
+            None => unpack::index(&mut plain)?,
+        };
+        std::io::copy(&mut plain, &mut std::io::sink()).map_err(unreadable)?;
+        let found = Digest::from_sha256(plain.hasher);
+        if found != layer.diff_id {
+            return Err(Error::world(
+                format!("the layer {digest} holds {found}, but its image says {}", layer.diff_id),
+                std::io::Error::from(std::io::ErrorKind::InvalidData),
+            )
+            .with_help("the image is damaged at the registry: push it again"));
+        }
+        Ok(Raw { tree, disk: into.map(Path::to_owned) })
+    }
+
+    /// Joins layers that were read by themselves with what is below them, base first, and keeps them.
+    fn join(&self, state: &State, mut fresh: BTreeMap<usize, Raw>) -> Result<(), Error> {
+        let mut below = StackedTree::default();
+        for (index, layer) in state.layers.iter().enumerate() {
+            if let Some(mut raw) = fresh.remove(&index) {
+                unpack::join_below(&mut raw.tree, raw.disk.as_deref(), &below)?;
+                if let Some(disk) = &raw.disk {
+                    self.store.put_snapshot(&layer.chain_id, disk)?;
+                }
+                self.put_tree(&layer.chain_id, raw.tree)?;
+            }
+            below.layers.push(self.known_tree(layer).ok_or_else(|| lost(layer))?);
+        }
+        Ok(())
+    }
+}
+
+/// A layer read by itself.
+struct Raw {
+    tree: LayerTree,
+    disk: Option<PathBuf>,
+}
+
+fn lost(layer: &StateLayer) -> Error {
+    Error::world(
+        format!("the layer {} vanished from the store", layer.chain_id),
+        std::io::Error::from(std::io::ErrorKind::NotFound),
+    )
+    .with_help("build again; do not remove files from the store while a build runs")
+}
+
+/// Does some work for each index, a few at a time; the first failure stops what has not begun.
+fn in_parallel<T: Send>(
+    indexes: &[usize],
+    work: impl Fn(usize) -> Result<T, Error> + Sync,
+) -> Result<BTreeMap<usize, T>, Error> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Ok(BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..PARALLEL_LAYERS.min(indexes.len()) {
+            scope.spawn(|| {
+                while let Some(&index) = indexes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = work(index);
+                    let mut done = done.lock().expect("no holder of this lock panics");
+                    match (result, &mut *done) {
+                        (Ok(value), Ok(map)) => {
+                            map.insert(index, value);
+                        }
+                        (Err(error), Ok(_)) => {
+                            next.store(indexes.len(), Ordering::Relaxed);
+                            *done = Err(error);
+                        }
+                        (_, Err(_)) => {}
+                    }
+                }
+            });
+        }
+    });
+    done.into_inner().expect("no holder of this lock panics")
+}
+
+fn sha256() -> sha2::Sha256 {
+    sha2::Sha256::default()
+}
+
+/// Digests what is read through it.
+struct Digesting<R> {
+    inner: R,
+    hasher: sha2::Sha256,
+}
+
+impl<R: Read> Read for Digesting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        use sha2::Digest as _;
+        let n = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        Ok(n)
+    }
+}
