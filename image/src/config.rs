@@ -1,5 +1,7 @@
 //! The image config.
 
+#![expect(clippy::zero_sized_map_values, reason = "ports and volumes are objects with empty objects in JSON")]
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -159,6 +161,8 @@ fn is_zero(n: &i64) -> bool {
     *n == 0
 }
 
-fn null_as_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
+fn null_as_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    d: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(d)?.unwrap_or_default())
 }

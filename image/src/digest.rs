@@ -164,7 +164,9 @@ impl<R: Read> Read for VerifyReader<R> {
         let read = self.input.read(buffer)?;
         state.update(&buffer[..read]);
         match self.bytes_left.checked_sub(read as u64) {
-            None => return fail(format!("content of `{}` is longer than its descriptor says", self.expected)),
+            None => {
+                return fail(format!("content of `{}` is longer than its descriptor says", self.expected));
+            }
             Some(left) => self.bytes_left = left,
         }
         if read == 0 {

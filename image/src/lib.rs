@@ -6,10 +6,13 @@
 //! Reading order: [`digest`], [`platform`], [`reference`], [`config`], [`manifest`], [`layer`] (tar entries in and
 //! out), [`compression`], [`layout`] (the store of blobs), [`registry`].
 
+pub mod compression;
 pub mod config;
 pub mod digest;
 pub mod layer;
+pub mod layout;
 pub mod manifest;
+pub mod media_type;
 pub mod platform;
 
 pub use config::ImageConfig;

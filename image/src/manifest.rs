@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Digest, Platform};
+use crate::{Digest, Platform, media_type};
 
 /// A pointer to a blob.
 ///
@@ -28,6 +28,20 @@ pub struct Descriptor {
     /// Fields that kairn does not know, kept as they were read.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,
+}
+
+impl Descriptor {
+    /// Points to a blob, with no notes.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.into(),
+            digest,
+            size,
+            annotations: BTreeMap::new(),
+            platform: None,
+            extra: BTreeMap::new(),
+        }
+    }
 }
 
 /// An image manifest.
@@ -72,4 +86,59 @@ pub struct Index {
     /// Fields that kairn does not know, kept as they were read.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,
+}
+
+impl Manifest {
+    /// Makes a manifest, media types as given; an OCI one unless the config is Docker's.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        let is_docker = config.media_type == media_type::DOCKER_CONFIG;
+        let media_type = if is_docker { media_type::DOCKER_MANIFEST } else { media_type::OCI_MANIFEST };
+        Self {
+            schema_version: 2,
+            media_type: Some(media_type.to_owned()),
+            config,
+            layers,
+            annotations: BTreeMap::new(),
+            extra: BTreeMap::new(),
+        }
+    }
+
+    /// Writes it as BuildKit does, indented by two blanks; equal manifests give equal bytes.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("text keys and plain values always serialise")
+    }
+
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// Where the bytes are not one.
+    pub fn from_json(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
+}
+
+impl Index {
+    /// Lists manifests under the OCI media type.
+    pub fn of(manifests: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: Some(media_type::OCI_INDEX.to_owned()),
+            manifests,
+            annotations: BTreeMap::new(),
+            extra: BTreeMap::new(),
+        }
+    }
+
+    /// Writes it as BuildKit does, indented by two blanks; equal indexes give equal bytes.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("text keys and plain values always serialise")
+    }
+
+    /// Reads an index.
+    ///
+    /// # Errors
+    /// Where the bytes are not one.
+    pub fn from_json(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
 }

@@ -156,7 +156,10 @@ fn deflate(block: &[u8], previous: Option<&Vec<u8>>, level: u32, flush: FlushCom
     let mut bytes = Vec::with_capacity(bound);
     let status = state.compress_vec(block, &mut bytes, flush).expect("deflate cannot fail on a valid state");
     assert!(state.total_in() == block.len() as u64 && bytes.len() < bound, "deflate kept to its bound");
-    assert!(status == Status::StreamEnd || !matches!(flush, FlushCompress::Finish), "deflate ended its stream");
+    assert!(
+        status == Status::StreamEnd || !matches!(flush, FlushCompress::Finish),
+        "deflate ended its stream"
+    );
     let input_bytes = u32::try_from(block.len()).expect("a block is 1 MiB at most");
     Deflated { bytes, input_bytes, crc }
 }

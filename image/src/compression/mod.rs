@@ -75,7 +75,8 @@ pub fn decompress<'a>(mut input: impl Read + 'a) -> io::Result<Box<dyn Read + 'a
         Format::Gzip => Box::new(flate2::read::MultiGzDecoder::new(whole)),
         Format::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(whole)),
         Format::Xz => {
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, liblzma::stream::CONCATENATED)?;
+            let stream =
+                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, liblzma::stream::CONCATENATED)?;
             Box::new(liblzma::read::XzDecoder::new_stream(whole, stream))
         }
         Format::Zstd => Box::new(zstd::stream::read::Decoder::new(whole)?),

@@ -15,8 +15,7 @@ pub(crate) fn is_header(block: &[u8; BLOCK_BYTES]) -> bool {
 pub(super) fn checksum_is_right(header: &Header) -> bool {
     let field = 148..156;
     let Some(stated) = number(&header.as_bytes()[field.clone()]) else { return false };
-    let bytes =
-        header.as_bytes().iter().enumerate().map(|(i, b)| if field.contains(&i) { b' ' } else { *b });
+    let bytes = header.as_bytes().iter().enumerate().map(|(i, b)| if field.contains(&i) { b' ' } else { *b });
     let unsigned: i64 = bytes.clone().map(i64::from).sum();
     let signed: i64 = bytes.map(|b| i64::from(b.cast_signed())).sum();
     stated == unsigned || stated == signed
@@ -28,7 +27,8 @@ pub(super) fn number(field: &[u8]) -> Option<i64> {
     if first & 0x80 != 0 {
         let negative = first & 0x40 != 0;
         let start = i128::from(first & 0x3f) - if negative { 0x40 } else { 0 };
-        let value = field[1..].iter().try_fold(start, |n, b| n.checked_mul(256)?.checked_add(i128::from(*b)))?;
+        let value =
+            field[1..].iter().try_fold(start, |n, b| n.checked_mul(256)?.checked_add(i128::from(*b)))?;
         return i64::try_from(value).ok();
     }
     let end = field.iter().position(|b| *b == 0).unwrap_or(field.len());

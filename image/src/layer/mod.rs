@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 pub use crate::compression::Compression;
 pub(crate) use header::is_header;
 pub use read::{LayerReader, ReadLayerError, read_layer};
-pub(crate) use write::{write_end, write_entry};
 pub use write::{LayerWriter, WrittenLayer};
+pub(crate) use write::{write_end, write_entry};
 
 /// One entry of a layer: a path with its metadata. A regular file's content travels beside it.
 ///
