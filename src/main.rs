@@ -1,3 +1,81 @@
-//! The `kairn` command.
+//! The `kairn` command: arguments to resolved settings, events to lines, errors to exit codes.
+//!
+//! In: arguments, the environment, the user's files. Out: results on standard output, everything else on standard
+//! error. Only this package prints or reads the environment.
+//!
+//! Reading order: [`args`], [`commands`], [`progress`], [`failure`].
 
-fn main() {}
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+mod commands;
+mod failure;
+mod inputs;
+mod machine;
+mod progress;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use kairn_executor::sandbox::userns::{self, NAMESPACE_ARGUMENT, Refused};
+use kairn_executor::sandbox::{HELPER_ARGUMENT, child};
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let first = arguments.get(1).map(OsString::as_os_str);
+    if first == Some(HELPER_ARGUMENT.as_ref()) {
+        return exit_code(child::main());
+    }
+    let inside = first == Some(NAMESPACE_ARGUMENT.as_ref()) && arguments.len() > 3;
+    if inside {
+        if userns::enter(&arguments[2], &arguments[3]).is_err() {
+            return exit_code(failure::ENVIRONMENT);
+        }
+        arguments.drain(1..4);
+    }
+    let args = match Args::try_parse_from(&arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return exit_code(if error.use_stderr() { failure::USER } else { 0 });
+        }
+    };
+    let result = match args.command {
+        Command::Build(build) => {
+            let namespaces = if inside {
+                Ok(())
+            } else {
+                match userns::run_inside(&arguments[1..]) {
+                    Ok(status) => return exit_code(code_of(status)),
+                    Err(refused) => Err(refused),
+                }
+            };
+            run_build(&build, namespaces)
+        }
+        Command::Graph(graph) => commands::graph::run(&graph),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            exit_code(failure.code)
+        }
+    }
+}
+
+fn run_build(build: &args::Build, namespaces: Result<(), Refused>) -> Result<(), failure::Failure> {
+    commands::build::run(build, namespaces)
+}
+
+/// The exit code of a process; one that a signal killed gives 128 and the signal's number, as a shell says it.
+fn code_of(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}

@@ -1,0 +1,229 @@
+//! `kairn build`: an image of a Dockerfile.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use kairn_compiler::Graph;
+use kairn_executor::assemble::AssembledImage;
+use kairn_executor::events::Events;
+use kairn_executor::publish::{Sink, publish};
+use kairn_executor::pull::Puller;
+use kairn_executor::sandbox::userns::Refused;
+use kairn_executor::store::Store;
+use kairn_executor::{Error, Settings};
+use kairn_image::reference::Reference;
+use kairn_spec::Diagnostic;
+use serde_json::json;
+
+use crate::args::{Build, Isolation};
+use crate::failure::{Failure, chain, code};
+use crate::inputs::{self, SourceFile};
+use crate::progress::{self, Summary};
+use crate::machine;
+
+/// Runs the command; `namespaces` says whether this process has a user namespace of its own.
+pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure> {
+    let start = Instant::now();
+    if let (Isolation::Userns, Err(refused)) = (args.isolation, &namespaces) {
+        return Err(Failure::environment(refused.to_string()).with_help(refused.help.clone()));
+    }
+    let tags = tags(args)?;
+    let sinks = sinks(args, &tags)?;
+    let root = inputs::context_root(&args.input)?;
+    let file = inputs::read_dockerfile(&args.input, &root)?;
+    let store_root = match &args.input.kairn_root {
+        Some(root) => std::path::absolute(root).unwrap_or_else(|_| root.clone()),
+        None => machine::default_root()?,
+    };
+    let store = Arc::new(Store::open(&store_root).map_err(|e| of_build(&e, None, &file))?);
+    let client = machine::client(&args.input.registries)?;
+    let (sender, receiver) = mpsc::channel();
+    let events = Events::new(sender);
+    let puller = Arc::new(Puller::new(Arc::clone(&client), Arc::clone(&store), events.clone()));
+    let compiled = inputs::compile_file(&args.input, &file, puller.as_ref())?;
+    let graph = &compiled.graph;
+    let context = Arc::new(inputs::context(&root, &file.path)?);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let settings = Settings {
+        store,
+        puller,
+        contexts: BTreeMap::from([("context".to_owned(), context)]),
+        jobs: args.jobs.map_or_else(|| (2 * cores).max(8), usize::from),
+        no_cache: args.no_cache,
+        program: std::env::current_exe()
+            .map_err(|e| Failure::environment(format!("cannot find the program itself: {e}")))?,
+        namespaces,
+        epoch: machine::epoch()?,
+        resolv_conf: machine::resolv_conf(),
+        hosts: machine::HOSTS.to_owned(),
+    };
+    let (result, summary) = std::thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            let built = kairn_executor::build(graph, &settings, &events)?;
+            for image in &built.images {
+                for sink in &sinks {
+                    publish(image, &tags, sink, &client, &settings, &events)?;
+                }
+            }
+            Ok::<_, Error>(built)
+        });
+        let summary = progress::show(&receiver, graph, args.progress, start, &|| work.is_finished());
+        let result = work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (result, summary)
+    });
+    let built = result.map_err(|error| of_build(&error, Some(graph), &file))?;
+    for image in &built.images {
+        report(args, image, &tags, graph, &summary)?;
+    }
+    Ok(())
+}
+
+/// Writes the results: to standard output, and to the files that were asked for.
+fn report(
+    args: &Build,
+    image: &AssembledImage,
+    tags: &[Reference],
+    graph: &Graph,
+    summary: &Summary,
+) -> Result<(), Failure> {
+    let digest = image.descriptor.digest;
+    if tags.is_empty() {
+        println!("{digest}");
+    }
+    for tag in tags {
+        println!("{digest} {tag}");
+    }
+    let write = |path: &Path, text: String| {
+        std::fs::write(path, text)
+            .map_err(|e| Failure::environment(format!("cannot write `{}`: {e}", path.display())))
+    };
+    if let Some(path) = &args.iidfile {
+        write(path, image.manifest.config.digest.to_string())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let steps: BTreeMap<String, _> = summary
+            .times
+            .iter()
+            .map(|(step, time)| {
+                let times = json!({
+                    "started_ms": u64::try_from(time.started.as_millis()).unwrap_or(u64::MAX),
+                    "duration_ms": u64::try_from(time.duration.as_millis()).unwrap_or(u64::MAX),
+                    "cached": time.cached,
+                });
+                (kairn_compiler::render::step_label(graph, *step), times)
+            })
+            .collect();
+        let names: Vec<String> = tags.iter().map(ToString::to_string).collect();
+        let metadata = json!({
+            "containerimage.config.digest": image.manifest.config.digest,
+            "containerimage.descriptor": image.descriptor,
+            "containerimage.digest": digest,
+            "image.name": names.join(","),
+            "kairn.steps": steps,
+        });
+        write(path, format!("{metadata:#}\n"))?;
+    }
+    Ok(())
+}
+
+/// Turns a build's error into what the user reads: the instruction with its source, the last output, what to do.
+fn of_build(error: &Error, graph: Option<&Graph>, file: &SourceFile) -> Failure {
+    let origin = graph
+        .zip(error.step())
+        .and_then(|(graph, step)| graph.origins.get(&step))
+        .and_then(|origins| origins.first());
+    let mut message = chain(error);
+    if let Error::Command { failure, .. } = error
+        && !failure.output_tail.is_empty()
+    {
+        eprintln!("--- the last {} lines of its output:", failure.output_tail.len());
+        for line in &failure.output_tail {
+            eprintln!("{line}");
+        }
+        eprintln!("---");
+    }
+    let Some(origin) = origin else {
+        return Failure { code: code(error), rendered: String::new(), message: Some(message), help: error.help() };
+    };
+    let name = match error {
+        Error::Command { .. } => "step-failed",
+        Error::User { .. } => "step-refused",
+        Error::World { .. } | Error::Cancelled => "step-hindered",
+    };
+    if matches!(error, Error::Command { .. }) {
+        message = format!("{message}, in stage `{}`", origin.stage);
+    }
+    let mut diagnostic = Diagnostic::error(name, origin.span, message);
+    diagnostic.help = error.help();
+    Failure { code: code(error), ..Failure::diagnostics(file.render(&[diagnostic])) }
+}
+
+fn tags(args: &Build) -> Result<Vec<Reference>, Failure> {
+    args.tag
+        .iter()
+        .map(|text| {
+            let tag: Reference =
+                text.parse().map_err(|e| Failure::user(format!("`--tag {text}`: {}", chain(&e))))?;
+            if tag.digest().is_some() {
+                return Err(Failure::user(format!("`--tag {text}` has a digest, and the build makes its own")));
+            }
+            Ok(tag)
+        })
+        .collect()
+}
+
+/// Where the image goes; the store, where nothing else is said.
+fn sinks(args: &Build, tags: &[Reference]) -> Result<Vec<Sink>, Failure> {
+    let mut sinks = Vec::new();
+    for output in &args.output {
+        sinks.extend(sink(output)?);
+    }
+    if args.push && !sinks.contains(&Sink::Registry) {
+        sinks.push(Sink::Registry);
+    }
+    if sinks.contains(&Sink::Registry) && tags.is_empty() {
+        return Err(Failure::user("there is no name to push the image under").with_help("give one with `-t`"));
+    }
+    if sinks.is_empty() {
+        sinks.push(Sink::Store);
+    }
+    Ok(sinks)
+}
+
+fn sink(output: &str) -> Result<Option<Sink>, Failure> {
+    let wrong = |what: String| {
+        Failure::user(format!("`--output {output}`: {what}"))
+            .with_help("known are `type=oci,dest=PATH[,tar=false]`, `type=image[,push=true]` and `type=registry`")
+    };
+    let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
+    for field in output.split(',') {
+        let (key, value) = field.split_once('=').ok_or_else(|| wrong(format!("`{field}` has no `=`")))?;
+        if fields.insert(key, value).is_some() {
+            return Err(wrong(format!("`{key}` is given twice")));
+        }
+    }
+    let flag = |value: Option<&str>, default: bool| match value {
+        None => Ok(default),
+        Some("true" | "1") => Ok(true),
+        Some("false" | "0") => Ok(false),
+        Some(other) => Err(wrong(format!("`{other}` is neither `true` nor `false`"))),
+    };
+    let sink = match fields.remove("type") {
+        Some("oci") => {
+            let dest = fields.remove("dest").filter(|dest| !dest.is_empty() && *dest != "-");
+            let dest = PathBuf::from(dest.ok_or_else(|| wrong("`dest=PATH` is missing".to_owned()))?);
+            let archive = flag(fields.remove("tar"), true)?;
+            Some(if archive { Sink::LayoutArchive(dest) } else { Sink::LayoutFolder(dest) })
+        }
+        Some("image") => Some(if flag(fields.remove("push"), false)? { Sink::Registry } else { Sink::Store }),
+        Some("registry") => Some(Sink::Registry),
+        Some(other) => return Err(wrong(format!("the type `{other}` is not supported yet"))),
+        None => return Err(wrong("`type=` is missing".to_owned())),
+    };
+    if let Some(key) = fields.keys().next() {
+        return Err(wrong(format!("`{key}` is not supported yet")));
+    }
+    Ok(sink)
+}

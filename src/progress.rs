@@ -1,0 +1,145 @@
+//! Events to lines on standard error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use kairn_compiler::{Graph, StepId};
+use kairn_executor::events::{Completion, Event, EventKind};
+use serde_json::json;
+
+use crate::args::Progress;
+
+/// When a step worked, and whether it had to.
+#[derive(Clone, Copy, Debug)]
+pub struct StepTime {
+    /// From the start of the build.
+    pub started: Duration,
+    /// How long it worked.
+    pub duration: Duration,
+    /// Whether the store had the result.
+    pub cached: bool,
+}
+
+/// What the events of a build add up to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// The steps that ended well.
+    pub times: BTreeMap<StepId, StepTime>,
+}
+
+/// What a step is called in lines: `stage 2/4`, and the instruction.
+pub fn step_name(graph: &Graph, step: StepId) -> (String, String) {
+    graph.origins.get(&step).and_then(|origins| origins.first()).map_or_else(
+        || ("kairn".to_owned(), String::new()),
+        |origin| (format!("{} {}/{}", origin.stage, origin.position, origin.total), origin.text.clone()),
+    )
+}
+
+/// How often it is asked whether the build is over, while nothing happens.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Shows events until the build is over.
+pub fn show(
+    events: &Receiver<Event>,
+    graph: &Graph,
+    mode: Progress,
+    start: Instant,
+    is_over: &dyn Fn() -> bool,
+) -> Summary {
+    let mut summary = Summary::default();
+    let mut started: BTreeMap<StepId, Instant> = BTreeMap::new();
+    let mut failed: BTreeSet<StepId> = BTreeSet::new();
+    loop {
+        // Asked before the queue, so that nothing sent before the end is missed.
+        let over = is_over();
+        let event = match events.recv_timeout(PATIENCE) {
+            Ok(event) => event,
+            Err(_) if over => break,
+            Err(_) => continue,
+        };
+        if let Some(step) = event.step {
+            match &event.kind {
+                EventKind::Started => {
+                    started.insert(step, event.time);
+                }
+                EventKind::Finished(completion) => {
+                    let began = started.get(&step).copied().unwrap_or(event.time);
+                    summary.times.insert(
+                        step,
+                        StepTime {
+                            started: began.saturating_duration_since(start),
+                            duration: event.time.saturating_duration_since(began),
+                            cached: *completion == Completion::Cached,
+                        },
+                    );
+                }
+                EventKind::Failed if !failed.insert(step) => continue,
+                _ => {}
+            }
+        }
+        let line = match mode {
+            Progress::Json => Some(json_line(&event, graph, start)),
+            Progress::Auto | Progress::Plain => plain_line(&event, graph, &summary),
+        };
+        if let Some(line) = line {
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
+        }
+    }
+    summary
+}
+
+fn plain_line(event: &Event, graph: &Graph, summary: &Summary) -> Option<String> {
+    let Some(step) = event.step else {
+        return match &event.kind {
+            EventKind::Notice(text) | EventKind::Transfer(text) => Some(format!("[kairn] {text}")),
+            _ => None,
+        };
+    };
+    let (prefix, text) = step_name(graph, step);
+    Some(match &event.kind {
+        EventKind::Started => format!("[{prefix}] {text}"),
+        EventKind::Output(line) => format!("[{prefix}] | {}", printable(line)),
+        EventKind::Finished(Completion::Cached) => format!("[{prefix}] cached: {text}"),
+        EventKind::Finished(Completion::Done) => {
+            let seconds = summary.times.get(&step).map_or(0.0, |time| time.duration.as_secs_f64());
+            format!("[{prefix}] done {seconds:.1}s")
+        }
+        EventKind::Failed => format!("[{prefix}] failed: {text}"),
+        EventKind::Notice(notice) => format!("[{prefix}] note: {notice}"),
+        EventKind::Transfer(transfer) => format!("[{prefix}] {transfer}"),
+    })
+}
+
+/// A line as a terminal shows it: only what follows the last carriage return.
+fn printable(line: &str) -> &str {
+    let line = line.trim_end_matches('\r');
+    line.rsplit('\r').next().unwrap_or(line)
+}
+
+fn json_line(event: &Event, graph: &Graph, start: Instant) -> String {
+    let time_ns = u64::try_from(event.time.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX);
+    let (name, detail) = match &event.kind {
+        EventKind::Started => ("step-started", json!({})),
+        EventKind::Output(line) => ("step-output", json!({ "line": line })),
+        EventKind::Finished(completion) => ("step-finished", json!({ "cached": *completion == Completion::Cached })),
+        EventKind::Failed => ("step-failed", json!({})),
+        EventKind::Notice(text) => ("notice", json!({ "text": text })),
+        EventKind::Transfer(text) => ("transfer", json!({ "text": text })),
+    };
+    let mut object = json!({ "event": name, "time_ns": time_ns });
+    if let Some(fields) = object.as_object_mut() {
+        if let Some(step) = event.step {
+            let (_, text) = step_name(graph, step);
+            let stage = graph.origins.get(&step).and_then(|o| o.first()).map_or("", |o| o.stage.as_str());
+            fields.insert("step".to_owned(), json!(kairn_compiler::render::step_label(graph, step)));
+            fields.insert("stage".to_owned(), json!(stage));
+            fields.insert("name".to_owned(), json!(text));
+        }
+        if let serde_json::Value::Object(detail) = detail {
+            fields.extend(detail);
+        }
+    }
+    object.to_string()
+}
