@@ -14,8 +14,10 @@ pub mod layout;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
+pub mod reference;
 
 pub use config::ImageConfig;
 pub use digest::Digest;
 pub use manifest::{Descriptor, Index, Manifest};
 pub use platform::Platform;
+pub use reference::Reference;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::null_as_default;
 use crate::{Digest, Platform, media_type};
 
 /// A pointer to a blob.
@@ -20,7 +21,7 @@ pub struct Descriptor {
     /// Length of the blob in bytes.
     pub size: u64,
     /// Free-form notes.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
     pub annotations: BTreeMap<String, String>,
     /// The platform of the image it points to (in an index).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,9 +59,10 @@ pub struct Manifest {
     /// The image's config.
     pub config: Descriptor,
     /// The layers, base first.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub layers: Vec<Descriptor>,
     /// Free-form notes.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
     pub annotations: BTreeMap<String, String>,
     /// Fields that kairn does not know, kept as they were read.
     #[serde(flatten)]
@@ -79,9 +81,10 @@ pub struct Index {
     #[serde(rename = "mediaType", default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// The manifests.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub manifests: Vec<Descriptor>,
     /// Free-form notes.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
     pub annotations: BTreeMap<String, String>,
     /// Fields that kairn does not know, kept as they were read.
     #[serde(flatten)]
@@ -104,7 +107,7 @@ impl Manifest {
     }
 
     /// Writes it as BuildKit does, indented by two blanks; equal manifests give equal bytes.
-    pub fn to_json(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("text keys and plain values always serialise")
     }
 
@@ -112,7 +115,7 @@ impl Manifest {
     ///
     /// # Errors
     /// Where the bytes are not one.
-    pub fn from_json(bytes: &[u8]) -> serde_json::Result<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(bytes)
     }
 }
@@ -130,7 +133,7 @@ impl Index {
     }
 
     /// Writes it as BuildKit does, indented by two blanks; equal indexes give equal bytes.
-    pub fn to_json(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("text keys and plain values always serialise")
     }
 
@@ -138,7 +141,7 @@ impl Index {
     ///
     /// # Errors
     /// Where the bytes are not one.
-    pub fn from_json(bytes: &[u8]) -> serde_json::Result<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(bytes)
     }
 }

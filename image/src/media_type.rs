@@ -24,6 +24,8 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// Docker layer, gzip.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/// Docker layer, zstd: Docker never defined it, but such images are about.
+pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 /// Docker image manifest of the abandoned version 2, schema 1 (signed and unsigned), which kairn refuses.
 pub const DOCKER_SCHEMA1: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
@@ -49,7 +51,7 @@ pub fn oci_layer(compression: Compression) -> &'static str {
     }
 }
 
-/// Returns Docker's media type for an OCI one; those without a counterpart (zstd layers) come back as they are.
+/// Returns Docker's media type for an OCI one; others come back as they are.
 pub fn to_docker(media_type: &str) -> &str {
     match media_type {
         OCI_MANIFEST => DOCKER_MANIFEST,
@@ -57,6 +59,20 @@ pub fn to_docker(media_type: &str) -> &str {
         OCI_CONFIG => DOCKER_CONFIG,
         OCI_LAYER => DOCKER_LAYER,
         OCI_LAYER_GZIP => DOCKER_LAYER_GZIP,
+        OCI_LAYER_ZSTD => DOCKER_LAYER_ZSTD,
+        other => other,
+    }
+}
+
+/// Returns OCI's media type for one of Docker's, which has the same bytes; others come back as they are.
+pub fn to_oci(media_type: &str) -> &str {
+    match media_type {
+        DOCKER_MANIFEST => OCI_MANIFEST,
+        DOCKER_MANIFEST_LIST => OCI_INDEX,
+        DOCKER_CONFIG => OCI_CONFIG,
+        DOCKER_LAYER => OCI_LAYER,
+        DOCKER_LAYER_GZIP => OCI_LAYER_GZIP,
+        DOCKER_LAYER_ZSTD => OCI_LAYER_ZSTD,
         other => other,
     }
 }

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is a failed test")]
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use kairn_image::layer::read_layer;
 use kairn_image::layout::{Layout, LayoutError, REF_NAME};
+use kairn_image::reference::Reference;
 use kairn_image::{Descriptor, Digest, Index, Manifest, media_type};
 
 fn files(folder: &std::path::Path) -> Vec<String> {
@@ -22,7 +22,7 @@ fn files(folder: &std::path::Path) -> Vec<String> {
 fn a_blob_is_there_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let temporary = tempfile::tempdir_in(folder.path()).unwrap();
-    let layout = Layout::create(folder.path().join("l")).unwrap().with_temporary_folder(temporary.path());
+    let layout = Layout::open(folder.path().join("l")).unwrap().with_temporary_folder(temporary.path());
     let good = Descriptor::new("x", Digest::of(b"content"), 7);
 
     let mut dropped = layout.blob_writer().unwrap();
@@ -60,7 +60,7 @@ fn a_blob_is_there_whole_or_not_at_all() {
 #[test]
 fn damage_on_disk_is_seen() {
     let folder = tempfile::tempdir().unwrap();
-    let layout = Layout::create(folder.path()).unwrap();
+    let layout = Layout::open(folder.path()).unwrap();
     let descriptor = Descriptor::new("x", layout.put_bytes(b"content").unwrap(), 7);
     for (damage, expected) in [("Content", "digest"), ("conten", "bytes"), ("content!", "bytes")] {
         std::fs::write(layout.blob_path(&descriptor.digest), damage).unwrap();
@@ -74,21 +74,21 @@ fn damage_on_disk_is_seen() {
 #[test]
 fn names_are_replaced_and_kept_by_other_processes() {
     let folder = tempfile::tempdir().unwrap();
-    let layout = Layout::create(folder.path()).unwrap();
+    let layout = Layout::open(folder.path()).unwrap();
     let one = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(b"1"), 1);
     let two = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(b"2"), 1);
     layout.tag("a", &one).unwrap();
     layout.tag("b", &one).unwrap();
     layout.tag("a", &two).unwrap();
     assert_eq!(layout.index().unwrap().manifests.len(), 2);
-    let found = Layout::open(folder.path()).unwrap().resolve("a").unwrap().unwrap();
+    let found = Layout::open_existing(folder.path()).unwrap().resolve("a").unwrap().unwrap();
     assert_eq!(found.digest, two.digest);
     assert_eq!(found.annotations[REF_NAME], "a");
     assert_eq!(layout.resolve("c").unwrap(), None);
 
     std::thread::scope(|scope| {
         for n in 0..8 {
-            let (layout, one) = (Layout::create(folder.path()).unwrap(), &one);
+            let (layout, one) = (Layout::open(folder.path()).unwrap(), &one);
             scope.spawn(move || (0..10).for_each(|m| layout.tag(&format!("{n}-{m}"), one).unwrap()));
         }
     });
@@ -102,15 +102,18 @@ fn other_directories_are_no_layouts() {
         if let Some(marker) = marker {
             std::fs::write(folder.path().join("oci-layout"), marker).unwrap();
         }
-        assert!(matches!(Layout::open(folder.path()), Err(LayoutError::NotALayout { .. })), "{marker:?}");
+        assert!(
+            matches!(Layout::open_existing(folder.path()), Err(LayoutError::NotALayout { .. })),
+            "{marker:?}"
+        );
     }
-    assert!(matches!(Layout::create(folder.path()), Err(LayoutError::NotALayout { .. })));
+    assert!(matches!(Layout::open(folder.path()), Err(LayoutError::NotALayout { .. })));
 }
 
 #[test]
 fn an_archive_holds_what_is_reached() {
     let folder = tempfile::tempdir().unwrap();
-    let layout = Layout::create(folder.path()).unwrap();
+    let layout = Layout::open(folder.path()).unwrap();
     let put = |media_type: &str, bytes: &[u8]| {
         Descriptor::new(media_type, layout.put_bytes(bytes).unwrap(), bytes.len() as u64)
     };
@@ -119,18 +122,20 @@ fn an_archive_holds_what_is_reached() {
     let layer = put(media_type::OCI_LAYER, &[0; 1024]);
     let manifest = put(
         media_type::OCI_MANIFEST,
-        &Manifest::new(config.clone(), vec![layer.clone(), layer.clone()]).to_json(),
+        &Manifest::new(config.clone(), vec![layer.clone(), layer.clone()]).to_bytes(),
     );
     let elsewhere = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(b"another platform"), 5);
-    let index = put(media_type::OCI_INDEX, &Index::of(vec![manifest.clone(), elsewhere]).to_json());
+    let index = put(media_type::OCI_INDEX, &Index::of(vec![manifest.clone(), elsewhere]).to_bytes());
 
-    let archive = |names: &BTreeMap<_, _>, of: &Descriptor| {
+    let archive = |of: &Descriptor| {
         let mut out = Vec::new();
-        layout.write_archive(&mut out, std::slice::from_ref(of), names).map(|()| out)
+        layout.write_archive(&mut out, &[("1".to_owned(), of.clone())]).map(|()| out)
     };
-    let names = BTreeMap::from([(manifest.digest, vec!["docker.io/library/x:latest".to_owned()])]);
-    let bytes = archive(&names, &manifest).unwrap();
-    assert!(bytes == archive(&names, &manifest).unwrap());
+    let mut for_docker = Vec::new();
+    let name: Reference = "x:1".parse().unwrap();
+    layout.write_docker_archive(&mut for_docker, &[(name, manifest.clone())]).unwrap();
+    let bytes = archive(&manifest).unwrap();
+    assert!(bytes == archive(&manifest).unwrap());
     let paths = |bytes: &[u8]| {
         let mut paths = Vec::new();
         read_layer::<std::io::Error>(bytes, &mut |entry, content| {
@@ -154,12 +159,17 @@ fn an_archive_holds_what_is_reached() {
     };
     let mut expected = vec!["blobs".to_owned(), "blobs/sha256".to_owned()];
     expected.extend(blob(&[&config, &layer, &manifest]));
-    expected.extend(["index.json", "manifest.json", "oci-layout"].map(str::to_owned));
+    expected.extend(["index.json", "oci-layout"].map(str::to_owned));
     assert_eq!(paths(&bytes), expected);
+    expected.insert(expected.len() - 1, "manifest.json".to_owned());
+    assert_eq!(paths(&for_docker), expected);
+    let text = String::from_utf8_lossy(&for_docker);
+    assert!(text.contains(r#""RepoTags":["docker.io/library/x:1"]"#));
+    assert!(text.contains(r#""io.containerd.image.name": "docker.io/library/x:1""#));
 
-    let of_index = paths(&archive(&BTreeMap::new(), &index).unwrap());
+    let of_index = paths(&archive(&index).unwrap());
     assert_eq!(of_index[2..6], blob(&[&config, &layer, &manifest, &index]));
 
     std::fs::write(layout.blob_path(&layer.digest), [1; 1024]).unwrap();
-    assert!(archive(&BTreeMap::new(), &manifest).is_err());
+    assert!(archive(&manifest).is_err());
 }

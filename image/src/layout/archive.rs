@@ -4,34 +4,70 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use crate::layer::{Entry, EntryKind, Timestamp, write_end, write_entry};
-use crate::layout::{BLOBS, INDEX_FILE, Layout, LayoutError, MARKER_FILE, marker};
+use crate::layout::{BLOBS, INDEX_FILE, Layout, LayoutError, MARKER_FILE, REF_NAME, marker};
+use crate::reference::Reference;
 use crate::{Descriptor, Digest, Index, Manifest, media_type};
+
+/// Annotation by which containerd and Docker find an image's whole name.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// Indexes inside indexes that are followed.
 const DEPTH: usize = 4;
 
 impl Layout {
-    /// Writes `descriptors`, and all that they reach and is in this layout, as a layout in a tar stream.
+    /// Writes images under their names, with all blobs that they reach, as a layout in a tar stream.
     ///
-    /// The bytes depend on the descriptors and the blobs only: blobs in the order of their digests, times 0. Where
-    /// `docker_names` has an entry for the digest of a manifest, the archive also has the `manifest.json` that
-    /// `docker load` reads, with those names.
+    /// The bytes depend on the arguments and the blobs only: blobs in the order of their digests, times 0.
     ///
     /// # Errors
     /// Those of reading the blobs, of which all must be there and right, and of `out`.
-    pub fn write_archive(
+    pub fn write_archive(&self, out: impl Write, images: &[(String, Descriptor)]) -> Result<(), LayoutError> {
+        self.write(out, images, None)
+    }
+
+    /// Writes images as [`Layout::write_archive`] does, with the `manifest.json` that `docker load` reads besides.
+    ///
+    /// Names are whole references (`docker.io/library/app:1`); the index names images by their tags, as BuildKit does.
+    ///
+    /// # Errors
+    /// Those of [`Layout::write_archive`]; [`LayoutError::Document`] where an image is not a manifest.
+    pub fn write_docker_archive(
         &self,
         out: impl Write,
-        descriptors: &[Descriptor],
-        docker_names: &BTreeMap<Digest, Vec<String>>,
+        images: &[(Reference, Descriptor)],
+    ) -> Result<(), LayoutError> {
+        let mut by_digest: BTreeMap<Digest, (&Descriptor, Vec<String>)> = BTreeMap::new();
+        for (name, image) in images {
+            by_digest.entry(image.digest).or_insert((image, Vec::new())).1.push(name.to_string());
+        }
+        let manifests: Vec<_> = by_digest
+            .values()
+            .map(|(image, names)| self.docker_manifest(image, names))
+            .collect::<Result<_, _>>()?;
+        let tagged: Vec<_> = images
+            .iter()
+            .map(|(name, image)| {
+                let mut image = image.clone();
+                image.annotations.insert(CONTAINERD_NAME.to_owned(), name.to_string());
+                (name.tag().unwrap_or("latest").to_owned(), image)
+            })
+            .collect();
+        self.write(out, &tagged, Some(serde_json::Value::Array(manifests)))
+    }
+
+    fn write(
+        &self,
+        out: impl Write,
+        images: &[(String, Descriptor)],
+        docker_manifest: Option<serde_json::Value>,
     ) -> Result<(), LayoutError> {
         let mut blobs = BTreeMap::new();
-        let mut docker = Vec::new();
-        for descriptor in descriptors {
-            self.reach(descriptor, DEPTH, &mut blobs)?;
-            if let Some(names) = docker_names.get(&descriptor.digest) {
-                docker.push(self.docker_manifest(descriptor, names)?);
-            }
+        let mut named = Vec::new();
+        for (name, image) in images {
+            self.reach(image, DEPTH, &mut blobs)?;
+            let mut image = image.clone();
+            image.annotations.insert(REF_NAME.to_owned(), name.clone());
+            named.push(image);
         }
         let mut archive = Archive { out, buffer: vec![0; 128 << 10] };
         archive.directory("blobs")?;
@@ -40,9 +76,9 @@ impl Layout {
             let path = format!("{BLOBS}/{}", descriptor.digest.hex());
             archive.file(&path, descriptor.size, &mut self.open_verified(descriptor)?)?;
         }
-        archive.bytes(INDEX_FILE, &Index::of(descriptors.to_vec()).to_json())?;
-        if !docker.is_empty() {
-            archive.bytes("manifest.json", serde_json::Value::Array(docker).to_string().as_bytes())?;
+        archive.bytes(INDEX_FILE, &Index::of(named).to_bytes())?;
+        if let Some(manifest) = docker_manifest {
+            archive.bytes("manifest.json", manifest.to_string().as_bytes())?;
         }
         archive.bytes(MARKER_FILE, marker().as_bytes())?;
         Ok(write_end(&mut archive.out)?)
@@ -63,7 +99,7 @@ impl Layout {
             into.insert(manifest.config.digest, manifest.config);
             into.extend(manifest.layers.into_iter().map(|layer| (layer.digest, layer)));
         } else if media_type::is_index(&descriptor.media_type) && depth > 0 {
-            let index = Index::from_json(&self.read_blob(descriptor)?)
+            let index = Index::from_bytes(&self.read_blob(descriptor)?)
                 .map_err(|source| LayoutError::Document { what: descriptor.digest.to_string(), source })?;
             // An index that was pulled for one platform lists manifests that are not here.
             for member in index.manifests.iter().filter(|member| self.has_blob(&member.digest)) {
@@ -74,7 +110,7 @@ impl Layout {
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest, LayoutError> {
-        Manifest::from_json(&self.read_blob(descriptor)?)
+        Manifest::from_bytes(&self.read_blob(descriptor)?)
             .map_err(|source| LayoutError::Document { what: descriptor.digest.to_string(), source })
     }
 

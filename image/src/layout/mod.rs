@@ -81,7 +81,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`LayoutError`] where the directory or its files cannot be made, or are another version of layout.
-    pub fn create(root: impl Into<PathBuf>) -> Result<Self, LayoutError> {
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, LayoutError> {
         let root = root.into();
         fs::create_dir_all(root.join(BLOBS))?;
         let layout = Self { temporary: root.join("blobs"), root };
@@ -90,16 +90,16 @@ impl Layout {
         }
         let _lock = layout.lock()?;
         if !layout.root.join(INDEX_FILE).try_exists()? {
-            layout.replace_file(INDEX_FILE, &Index::of(Vec::new()).to_json())?;
+            layout.replace_file(INDEX_FILE, &Index::of(Vec::new()).to_bytes())?;
         }
-        Self::open(layout.root)
+        Self::open_existing(layout.root)
     }
 
     /// Opens the layout at `root`.
     ///
     /// # Errors
     /// [`LayoutError::NotALayout`] where there is none.
-    pub fn open(root: impl Into<PathBuf>) -> Result<Self, LayoutError> {
+    pub fn open_existing(root: impl Into<PathBuf>) -> Result<Self, LayoutError> {
         let root = root.into();
         let marker = fs::read(root.join(MARKER_FILE)).ok();
         let marker = marker.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
@@ -180,8 +180,8 @@ impl Layout {
     ///
     /// # Errors
     /// Those of making its temporary file.
-    pub fn blob_writer(&self) -> io::Result<BlobWriter> {
-        BlobWriter::new(self.clone())
+    pub fn blob_writer(&self) -> Result<BlobWriter, LayoutError> {
+        Ok(BlobWriter::new(self.clone())?)
     }
 
     /// Reads `index.json`.
@@ -190,7 +190,7 @@ impl Layout {
     /// Those of reading, and [`LayoutError::Document`].
     pub fn index(&self) -> Result<Index, LayoutError> {
         let bytes = fs::read(self.root.join(INDEX_FILE))?;
-        Index::from_json(&bytes)
+        Index::from_bytes(&bytes)
             .map_err(|source| LayoutError::Document { what: INDEX_FILE.to_owned(), source })
     }
 
@@ -205,7 +205,7 @@ impl Layout {
         let mut named = descriptor.clone();
         named.annotations.insert(REF_NAME.to_owned(), name.to_owned());
         index.manifests.push(named);
-        Ok(self.replace_file(INDEX_FILE, &index.to_json())?)
+        Ok(self.replace_file(INDEX_FILE, &index.to_bytes())?)
     }
 
     /// Looks a name up in `index.json`.
