@@ -208,8 +208,11 @@ impl Graph {
 
     /// Returns the inputs of a step, the root first.
     pub fn inputs(&self, step: StepId) -> Vec<(Input, StepId)> {
-        let mut inputs: Vec<_> =
-            self.steps.edges_directed(step, Direction::Incoming).map(|edge| (*edge.weight(), edge.source())).collect();
+        let mut inputs: Vec<_> = self
+            .steps
+            .edges_directed(step, Direction::Incoming)
+            .map(|edge| (*edge.weight(), edge.source()))
+            .collect();
         inputs.sort_unstable();
         inputs
     }
@@ -247,7 +250,8 @@ impl Graph {
         while let Some(step) = ready.pop_first() {
             order.push(step);
             for edge in self.steps.edges_directed(step, Direction::Outgoing) {
-                let left = missing.get_mut(&edge.target()).expect("a step that waits for an input is counted");
+                let left =
+                    missing.get_mut(&edge.target()).expect("a step that waits for an input is counted");
                 *left -= 1;
                 if *left == 0 {
                     ready.insert(edge.target());
@@ -292,7 +296,9 @@ impl GraphBuilder {
         let hash = BuildHasherDefault::<DefaultHasher>::new().hash_one((&op, &inputs));
         let equals = self.known.entry(hash).or_default();
         let graph = &self.graph;
-        if let Some(&step) = equals.iter().find(|&&step| graph.steps[step].op == op && graph.inputs(step) == inputs) {
+        if let Some(&step) =
+            equals.iter().find(|&&step| graph.steps[step].op == op && graph.inputs(step) == inputs)
+        {
             return step;
         }
         let step = self.graph.steps.add_node(Step { op });

@@ -1,0 +1,293 @@
+//! Lowering: the instructions of the reached stages, in the order of the text, to steps and configs.
+
+mod copy;
+mod metadata;
+mod run;
+
+use std::sync::Arc;
+
+use kairn_image::{ImageConfig, Platform};
+use kairn_spec::dockerfile::{Instruction, InstructionKind, Stage, Word};
+use kairn_spec::{Diagnostic, Span};
+
+use super::arguments::Globals;
+use super::reach::{Reach, of_trigger};
+use super::source::{ResolvedImage, Wish};
+use super::stages::{Named, Stages};
+use super::state::StageState;
+use super::suggest::nearest;
+use super::{CompileOptions, PlatformChoice};
+use crate::graph::{BaseImage, Graph, GraphBuilder, ImageOp, ImageTarget, Op, Origin, StepId, TargetHistory};
+
+/// Lowers what the target needs, and makes the target's image.
+pub(crate) fn graph(
+    stages: &Stages<'_>,
+    globals: &Globals,
+    options: &CompileOptions,
+    reach: &Reach<'_>,
+    target: usize,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Graph {
+    let mut lowering = Lowering {
+        stages,
+        globals,
+        options,
+        reach,
+        builder: GraphBuilder::default(),
+        done: stages.list.iter().map(|_| None).collect(),
+        diagnostics,
+    };
+    for index in reach.stages() {
+        let state = lowering.stage(index);
+        lowering.done[index] = Some(state);
+    }
+    let image = lowering.image(target);
+    lowering.builder.image(image);
+    lowering.builder.finish()
+}
+
+struct Lowering<'a, 'd> {
+    stages: &'a Stages<'a>,
+    globals: &'a Globals,
+    options: &'a CompileOptions,
+    reach: &'a Reach<'a>,
+    builder: GraphBuilder,
+    /// States of the stages lowered so far.
+    done: Vec<Option<StageState>>,
+    diagnostics: &'d mut Vec<Diagnostic>,
+}
+
+impl Lowering<'_, '_> {
+    fn stage(&mut self, index: usize) -> StageState {
+        let (stages, reach) = (self.stages, self.reach);
+        let stage = &stages.list[index];
+        let mut origins = Vec::new();
+        let state = self.base(&stage.base, stage.syntax, &mut origins);
+        let position = origins.len();
+        let mut lowering = StageLowering { build: self, state, position, origins };
+        for trigger in reach.triggers_of(index) {
+            let before = lowering.build.diagnostics.len();
+            let line = Line { span: stage.syntax.span, text: format!("ONBUILD {}", trigger.text) };
+            lowering.instruction(&trigger.instruction, &line);
+            for diagnostic in &mut lowering.build.diagnostics[before..] {
+                *diagnostic = of_trigger(diagnostic.clone(), stage.syntax.span, &trigger.text);
+            }
+        }
+        for instruction in &stage.syntax.instructions {
+            let line = Line { span: instruction.span, text: instruction.text.clone() };
+            lowering.instruction(instruction, &line);
+        }
+        let StageLowering { state, origins, position: total, .. } = lowering;
+        for origin in origins {
+            let PendingOrigin { step, position, line } = origin;
+            let Line { span, text } = line;
+            self.builder.origin(step, Origin { stage: stage.label(), position, total, text, span });
+        }
+        state
+    }
+
+    fn base(&mut self, base: &Named, stage: &Stage, origins: &mut Vec<PendingOrigin>) -> StageState {
+        match base {
+            Named::Stage(parent) => StageState::child(self.done(*parent)),
+            Named::Scratch => {
+                StageState::scratch(self.builder.step(Op::Scratch, &[]), &self.options.platform)
+            }
+            Named::Image(wish) => {
+                let image = Arc::clone(self.reach.image(wish));
+                let step = self.image_step(&image);
+                let line = Line { span: stage.span, text: from_text(stage) };
+                origins.push(PendingOrigin { step, position: 1, line });
+                self.check_platform(wish, &image, stage.base.span);
+                StageState::image(step, &wish.1, &image)
+            }
+        }
+    }
+
+    fn done(&self, stage: usize) -> &StageState {
+        self.done[stage]
+            .as_ref()
+            .expect("a stage that is needed is reached, and stands before the one that needs it")
+    }
+
+    fn image_step(&mut self, image: &ResolvedImage) -> StepId {
+        let diff_ids = image.config.rootfs.diff_ids.clone();
+        if diff_ids.is_empty() && image.manifest.layers.is_empty() {
+            return self.builder.step(Op::Scratch, &[]);
+        }
+        let ResolvedImage { reference, manifest_digest, .. } = image;
+        let op = ImageOp { reference: reference.clone(), manifest_digest: *manifest_digest, diff_ids };
+        self.builder.step(Op::Image(op), &[])
+    }
+
+    fn check_platform(&mut self, (reference, wanted): &Wish, image: &ResolvedImage, span: Span) {
+        let ImageConfig { os, architecture, .. } = &image.config;
+        if (os, architecture) == (&wanted.os, &wanted.architecture)
+            || os.is_empty()
+            || architecture.is_empty()
+        {
+            return;
+        }
+        let text = format!("`{reference}` is an image for {os}/{architecture}, not for {wanted}");
+        self.diagnostics.push(Diagnostic::warning("base-platform", span, text));
+    }
+
+    fn image(&self, target: usize) -> ImageTarget {
+        let state = self.done(target);
+        let mut config = state.finish();
+        let labels = self.options.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
+        config.config.labels.extend(labels);
+        if self.options.platform_choice == PlatformChoice::Explicit {
+            claim_platform(&mut config, &self.options.platform);
+        }
+        config.variant = config.variant.filter(|variant| !is_default_variant(&config.architecture, variant));
+        let platform = Platform {
+            architecture: config.architecture.clone(),
+            os: config.os.clone(),
+            variant: config.variant.clone(),
+            os_version: None,
+        };
+        let base = state.base.as_ref().map(|(step, image)| BaseImage {
+            step: *step,
+            reference: image.reference.clone(),
+            manifest: image.manifest.clone(),
+            created: image.config.created.clone(),
+            history: image.config.history.clone(),
+        });
+        let (name, history) = (self.stages.list[target].label(), self.history(target));
+        ImageTarget { name, step: state.step, platform, config, base, history }
+    }
+
+    /// Returns the history of a stage after that of the stages below it.
+    fn history(&self, target: usize) -> Vec<TargetHistory> {
+        let below = |&stage: &usize| match self.stages.list[stage].base {
+            Named::Stage(parent) => Some(parent),
+            Named::Scratch | Named::Image(_) => None,
+        };
+        let mut chain: Vec<usize> = std::iter::successors(Some(target), below).collect();
+        chain.reverse();
+        chain.into_iter().flat_map(|stage| self.done(stage).history.iter().cloned()).collect()
+    }
+}
+
+/// Makes the config say the platform that was asked for; a variant that nobody asked for stays.
+fn claim_platform(config: &mut ImageConfig, platform: &Platform) {
+    let same = (&config.os, &config.architecture) == (&platform.os, &platform.architecture);
+    config.os.clone_from(&platform.os);
+    config.architecture.clone_from(&platform.architecture);
+    if platform.variant.is_some() || !same {
+        config.variant.clone_from(&platform.variant);
+    }
+}
+
+/// Says whether a variant is what the architecture alone means.
+fn is_default_variant(architecture: &str, variant: &str) -> bool {
+    matches!((architecture, variant), ("arm64", "v8" | "8") | ("amd64", "v1") | (_, ""))
+}
+
+fn from_text(stage: &Stage) -> String {
+    let platform =
+        stage.platform.as_ref().map_or_else(String::new, |word| format!("--platform={} ", word.raw));
+    let name = stage.name.as_ref().map_or_else(String::new, |name| format!(" AS {}", name.value));
+    format!("FROM {platform}{}{name}", stage.base.raw)
+}
+
+/// The line of the file that an instruction stands on; for a trigger, the FROM.
+struct Line {
+    span: Span,
+    text: String,
+}
+
+/// An origin while the number of the stage's steps is not known.
+struct PendingOrigin {
+    step: StepId,
+    position: usize,
+    line: Line,
+}
+
+/// One stage on its way.
+struct StageLowering<'l, 'a, 'd> {
+    build: &'l mut Lowering<'a, 'd>,
+    state: StageState,
+    /// Number of steps so far.
+    position: usize,
+    origins: Vec<PendingOrigin>,
+}
+
+/// An instruction was given up; its mistakes are among the diagnostics.
+struct Wrong;
+
+impl StageLowering<'_, '_, '_> {
+    fn instruction(&mut self, instruction: &Instruction, line: &Line) {
+        // What is wrong has been noted; the instructions after it may have mistakes of their own.
+        let (Ok(()) | Err(Wrong)) = match &instruction.kind {
+            InstructionKind::Cmd(command) => return self.cmd(command),
+            InstructionKind::Entrypoint(command) => return self.entrypoint(command),
+            InstructionKind::Healthcheck(healthcheck) => return self.healthcheck(healthcheck),
+            InstructionKind::Maintainer(author) => return self.maintainer(&author.value),
+            InstructionKind::Onbuild(trigger) => return self.onbuild(&trigger.value),
+            InstructionKind::Run(command) => return self.run(command, line),
+            InstructionKind::Shell(shell) => return self.shell(shell),
+            InstructionKind::Add(copy) => self.add(copy, line),
+            InstructionKind::Arg(declarations) => self.arg(declarations),
+            InstructionKind::Copy(copy) => self.copy(copy, line),
+            InstructionKind::Env(pairs) => self.env(pairs),
+            InstructionKind::Expose(words) => self.expose(words),
+            InstructionKind::Label(pairs) => self.label(pairs),
+            InstructionKind::Stopsignal(word) => self.stopsignal(word),
+            InstructionKind::User(word) => self.user(word),
+            InstructionKind::Volume(words) => self.volume(words),
+            InstructionKind::Workdir(word) => self.workdir(word, line),
+        };
+    }
+
+    /// Expands a word with the stage's environment; a name that neither it nor an ARG knows is worth a warning.
+    fn expand(&mut self, word: &Word) -> Result<String, Wrong> {
+        let state = &self.state;
+        let lookup = |name: &str| state.env.get(name).map(str::to_owned);
+        let expansion = match word.expand(self.build.stages.escape, &lookup) {
+            Ok(expansion) => expansion,
+            Err(error) => return self.wrong(error),
+        };
+        for name in expansion.undefined {
+            if state.args.contains(&name.value) {
+                continue;
+            }
+            let text = format!("`{}` is set by no ENV and no ARG before this", name.value);
+            let mut warning = Diagnostic::warning("undefined-var", name.span, text);
+            if let Some(near) = nearest(&name.value, state.env.names()) {
+                warning = warning.with_help(format!("did you mean `{near}`?"));
+            }
+            self.build.diagnostics.push(warning);
+        }
+        Ok(expansion.value)
+    }
+
+    fn expand_all<'w>(&mut self, words: impl IntoIterator<Item = &'w Word>) -> Result<Vec<String>, Wrong> {
+        // Every word has its say before the first that is wrong stops the instruction.
+        let expanded: Vec<_> = words.into_iter().map(|word| self.expand(word)).collect();
+        expanded.into_iter().collect()
+    }
+
+    fn wrong<T>(&mut self, error: Diagnostic) -> Result<T, Wrong> {
+        self.build.diagnostics.push(error);
+        Err(Wrong)
+    }
+
+    /// Makes a step the stage's state, and notes which line asked for it.
+    fn advance(&mut self, step: StepId, line: &Line, created_by: String) {
+        self.position += 1;
+        self.note_origin(step, self.position, line);
+        self.state.step = step;
+        self.state.history.push(TargetHistory { created_by, step: Some(step) });
+    }
+
+    fn note_origin(&mut self, step: StepId, position: usize, line: &Line) {
+        let line = Line { span: line.span, text: line.text.clone() };
+        self.origins.push(PendingOrigin { step, position, line });
+    }
+
+    /// Notes an instruction that only changes the config.
+    fn note(&mut self, created_by: String) {
+        self.state.history.push(TargetHistory { created_by, step: None });
+    }
+}

@@ -1,0 +1,121 @@
+//! The graph as lines of text.
+
+use std::fmt::Write as _;
+
+use kairn_image::ImageConfig;
+use serde_json::Value;
+
+use super::{View, input_name};
+use crate::graph::{Archives, CopyOp, ImageOp, ImageTarget, Op, Ownership, RunOp, StepId, WorkdirOp};
+
+pub(super) fn render(view: &View<'_>) -> String {
+    let mut out = String::new();
+    for &step in &view.order {
+        out.push_str(&step_line(view, step));
+        out.push('\n');
+    }
+    for image in &view.graph.images {
+        out.push('\n');
+        push_image(&mut out, view, image);
+    }
+    out
+}
+
+fn step_line(view: &View<'_>, step: StepId) -> String {
+    let mut line = format!("{} {}", view.id(step), op_text(view.graph.op(step)));
+    for (input, source) in view.graph.inputs(step) {
+        let _ = write!(line, " {}={}", input_name(input), view.id(source));
+    }
+    for origin in view.graph.origins.get(&step).into_iter().flatten() {
+        let _ = write!(line, " <- {:?} {}/{} {:?}", origin.stage, origin.position, origin.total, origin.text);
+    }
+    if let Some(timing) = view.timing_text(step) {
+        let _ = write!(line, " ({timing})");
+    }
+    line
+}
+
+fn op_text(op: &Op) -> String {
+    match op {
+        Op::Scratch => "scratch".to_owned(),
+        Op::Image(ImageOp { reference, manifest_digest, diff_ids }) => {
+            format!("image {reference} {} layers={}", manifest_digest.short(), diff_ids.len())
+        }
+        Op::Context(context) => format!("context {}", context.name),
+        Op::Run(run) => run_text(run),
+        Op::Copy(copy) => copy_text(copy),
+        Op::Workdir(WorkdirOp { path, user }) => format!("workdir {path:?}{}", user_text(user)),
+    }
+}
+
+fn run_text(run: &RunOp) -> String {
+    let RunOp { args, env, proxy_env, cwd, user, platform } = run;
+    let env: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut text = format!("run {args:?} env={env:?} cwd={cwd:?}{} on={platform}", user_text(user));
+    if !proxy_env.is_empty() {
+        let names: Vec<&str> = proxy_env.iter().map(|(name, _)| name.as_str()).collect();
+        let _ = write!(text, " proxies={names:?}");
+    }
+    text
+}
+
+fn copy_text(copy: &CopyOp) -> String {
+    let CopyOp { sources, dest, chown, mode, ownership, archives } = copy;
+    let mut text = format!("copy {sources:?} to={dest:?}");
+    if let Some(chown) = chown {
+        let _ = write!(text, " chown={chown:?}");
+    }
+    if let Some(mode) = mode {
+        let _ = write!(text, " mode={mode:04o}");
+    }
+    text.push_str(match ownership {
+        Ownership::Keep => " owner=keep",
+        Ownership::Root => " owner=root",
+    });
+    text.push_str(match archives {
+        Archives::Copy => "",
+        Archives::Unpack => " unpack",
+    });
+    text
+}
+
+fn user_text(user: &str) -> String {
+    if user.is_empty() { String::new() } else { format!(" user={user:?}") }
+}
+
+fn push_image(out: &mut String, view: &View<'_>, image: &ImageTarget) {
+    let ImageTarget { name, step, platform, config, base, history } = image;
+    let _ = writeln!(out, "image {name:?} = {} for {platform}", view.id(*step));
+    if let Some(base) = base {
+        let _ =
+            writeln!(out, "  base {} {} history={}", view.id(base.step), base.reference, base.history.len());
+    }
+    push_config(out, config);
+    out.push_str("  history\n");
+    for entry in history {
+        let step = entry.step.map_or_else(|| "-".to_owned(), |step| view.id(step));
+        let _ = writeln!(out, "    {step} {:?}", entry.created_by);
+    }
+}
+
+fn push_config(out: &mut String, config: &ImageConfig) {
+    let ImageConfig { created: _, author, architecture, variant, os, config, rootfs: _, history: _, extra } =
+        config;
+    let _ = write!(out, "  config {os}/{architecture}");
+    if let Some(variant) = variant {
+        let _ = write!(out, "/{variant}");
+    }
+    out.push('\n');
+    if !author.is_empty() {
+        let _ = writeln!(out, "    author {author:?}");
+    }
+    for (field, value) in extra {
+        let _ = writeln!(out, "    {field} {value}");
+    }
+    let value = serde_json::to_value(config).expect("a container config is plain data with string keys");
+    if let Value::Object(fields) = value {
+        for (field, value) in fields {
+            let _ = writeln!(out, "    {field} {value}");
+        }
+    }
+}
