@@ -71,7 +71,7 @@ impl Kairn {
     /// Runs a prepared build, which must succeed, and returns the image.
     #[track_caller]
     pub(crate) fn image_by(&self, build: Invocation) -> Image {
-        let out = tempfile::tempdir_in(self.dir.path()).expect("a directory for the image");
+        let out = test_dir("image-");
         let layout = out.path().join("oci");
         let outcome =
             build.args(["-o", &format!("type=oci,dest={},tar=false", layout.display())]).run().succeeded();
