@@ -129,6 +129,15 @@ impl<'a> Slice<'a> {
         words
     }
 
+    /// Copies the part into a text of its own.
+    pub(crate) fn to_text(self) -> Text {
+        let mut text = Text::new(self.part(0..0).span().start);
+        for (at, ch) in self.as_str().char_indices() {
+            text.push(ch, self.text.source_of(self.start + at));
+        }
+        text
+    }
+
     pub(crate) fn spanned(self) -> Spanned<String> {
         Spanned::new(self.as_str().to_owned(), self.span())
     }

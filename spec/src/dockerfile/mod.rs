@@ -2,6 +2,24 @@
 //!
 //! Spec: Dockerfile reference; where it and BuildKit's program differ, the program.
 
+mod copy;
+mod directive;
+mod duration;
+mod flags;
+mod from;
+mod healthcheck;
+mod heredoc;
+mod instruction;
+mod json;
+mod keyword;
+mod lines;
+mod parse;
+mod rules;
+mod variables;
+
+pub use copy::RemoteSource;
+pub use parse::{parse, parse_trigger};
+
 use crate::{Diagnostic, Span, Spanned};
 
 /// What [`parse`] returns: as much of the tree as could be read, and every mistake in the text.

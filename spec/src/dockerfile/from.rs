@@ -1,0 +1,82 @@
+//! FROM.
+
+use super::Word;
+use super::flags::Flags;
+use super::instruction::Reader;
+use crate::text::Slice;
+use crate::{Diagnostic, Span, Spanned};
+
+/// Names that mean something else where a stage can be named.
+const RESERVED: [&str; 2] = ["context", "scratch"];
+
+/// A FROM instruction.
+#[derive(Debug)]
+pub(super) struct From {
+    pub(super) span: Span,
+    pub(super) platform: Option<Word>,
+    pub(super) base: Word,
+    pub(super) name: Option<Spanned<String>>,
+}
+
+/// Reads the arguments of FROM.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    mut flags: Flags,
+    arguments: Slice<'_>,
+    span: Span,
+) -> Option<From> {
+    let words = arguments.split_blanks();
+    let (base, name) = match words[..] {
+        [base] => (base, None),
+        [base, keyword, name] if keyword.as_str().eq_ignore_ascii_case("as") => (base, Some(name)),
+        [] => {
+            reader.error(
+                Diagnostic::error("missing-argument", reader.span, "`FROM` needs an image or a stage")
+                    .with_help("write `FROM scratch` to begin with an empty file system"),
+            );
+            return None;
+        }
+        [_, ..] => {
+            let extra = words[1].span().to(words[words.len() - 1].span());
+            reader.error(
+                Diagnostic::error("invalid-from", extra, "`FROM` takes one argument, or three with `AS`")
+                    .with_help("write `FROM <image> AS <name>`"),
+            );
+            return None;
+        }
+    };
+    let name = match name {
+        Some(name) => Some(stage_name(reader, name)?),
+        None => None,
+    };
+    Some(From { span, platform: flags.word("platform"), base: base.word(), name })
+}
+
+/// Checks a stage's name and puts it into lower case.
+///
+/// Differs: reserved names are an error, not a warning.
+fn stage_name(reader: &mut Reader<'_>, written: Slice<'_>) -> Option<Spanned<String>> {
+    let name = written.as_str().to_lowercase();
+    let mut chars = name.chars();
+    let valid = chars.next().is_some_and(|first| first.is_ascii_lowercase())
+        && chars.all(|ch| ch.is_ascii_lowercase() || ch.is_ascii_digit() || matches!(ch, '-' | '_' | '.'));
+    if !valid {
+        reader.error(
+            Diagnostic::error(
+                "invalid-stage-name",
+                written.span(),
+                format!("invalid stage name `{}`", written.as_str()),
+            )
+            .with_help("a name begins with a letter; letters, digits, `-`, `_` and `.` follow"),
+        );
+        return None;
+    }
+    if RESERVED.contains(&&*name) {
+        reader.error(
+            Diagnostic::error("reserved-stage-name", written.span(), format!("stage name `{name}` is reserved"))
+                .with_help("choose another name"),
+        );
+        return None;
+    }
+    Some(Spanned::new(name, written.span()))
+}

@@ -1,0 +1,1 @@
+//! Wildcards of COPY and ADD.
