@@ -159,9 +159,9 @@ pub fn context(root: &Path, dockerfile: &Path) -> Result<Context, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(Failure::environment(format!("cannot read `{}`: {error}", path.display()))),
     };
-    let (ignore, diagnostics) = IgnoreFile::parse(&text);
-    if !diagnostics.is_empty() {
-        return Err(Failure::diagnostics(SourceFile { path, text }.render(&diagnostics)));
+    let ignore = IgnoreFile::parse(&text);
+    if !ignore.diagnostics().is_empty() {
+        return Err(Failure::diagnostics(SourceFile { path, text }.render(ignore.diagnostics())));
     }
     Ok(Context::new(
         root.to_owned(),

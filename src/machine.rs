@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kairn_image::registry::{self, Client, auth::Credentials};
+use kairn_image::registry::auth::CredentialFiles;
+use kairn_image::registry::{self, Client, Mirror, Proxies};
 
 use crate::args::Registries;
 use crate::failure::Failure;
@@ -27,18 +28,26 @@ pub fn client(settings: &Registries) -> Result<Arc<Client>, Failure> {
         .registry_mirror
         .iter()
         .map(|pair| {
-            pair.split_once('=').map(|(host, mirror)| (host.to_owned(), mirror.to_owned())).ok_or_else(|| {
+            let (registry, endpoint) = pair.split_once('=').ok_or_else(|| {
                 Failure::user(format!("`--registry-mirror {pair}` is not of the form HOST=MIRROR"))
-            })
+            })?;
+            Ok(Mirror { registry: registry.to_owned(), endpoint: endpoint.to_owned() })
         })
-        .collect::<Result<_, _>>()?;
-    let config = registry::Config {
+        .collect::<Result<_, Failure>>()?;
+    let credentials = CredentialFiles::read(credential_files())
+        .map_err(|e| Failure::environment(crate::failure::chain(&e)))?;
+    let either = |upper: &str, lower: &str| std::env::var(upper).or_else(|_| std::env::var(lower)).ok();
+    Ok(Arc::new(Client::new(registry::Config {
         mirrors,
-        insecure: settings.insecure_registry.iter().cloned().collect(),
-        credentials: Credentials::from_files(credential_files()),
+        insecure: settings.insecure_registry.clone(),
+        credentials: Box::new(credentials),
+        proxies: Proxies {
+            http: either("HTTP_PROXY", "http_proxy"),
+            https: either("HTTPS_PROXY", "https_proxy"),
+            except: either("NO_PROXY", "no_proxy").unwrap_or_default(),
+        },
         ..registry::Config::default()
-    };
-    Client::new(config).map(Arc::new).map_err(|e| Failure::environment(crate::failure::chain(&e)))
+    })))
 }
 
 /// The machine's resolv.conf.

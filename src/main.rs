@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`args`], [`commands`], [`progress`], [`failure`].
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this package talks to the user")]
+#![allow(unreachable_pub, reason = "nothing reaches into a program")]
 
 mod args;
 mod commands;

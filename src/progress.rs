@@ -29,6 +29,11 @@ pub struct Summary {
     pub times: BTreeMap<StepId, StepTime>,
 }
 
+/// What `kairn graph` calls the steps: `s1`, `s2` and so on.
+pub fn labels(graph: &Graph) -> BTreeMap<StepId, String> {
+    graph.topological().into_iter().zip(1..).map(|(step, number)| (step, format!("s{number}"))).collect()
+}
+
 /// What a step is called in lines: `stage 2/4`, and the instruction.
 pub fn step_name(graph: &Graph, step: StepId) -> (String, String) {
     graph.origins.get(&step).and_then(|origins| origins.first()).map_or_else(
@@ -49,6 +54,7 @@ pub fn show(
     is_over: &dyn Fn() -> bool,
 ) -> Summary {
     let mut summary = Summary::default();
+    let labels = labels(graph);
     let mut started: BTreeMap<StepId, Instant> = BTreeMap::new();
     let mut failed: BTreeSet<StepId> = BTreeSet::new();
     loop {
@@ -80,7 +86,7 @@ pub fn show(
             }
         }
         let line = match mode {
-            Progress::Json => Some(json_line(&event, graph, start)),
+            Progress::Json => Some(json_line(&event, graph, &labels, start)),
             Progress::Auto | Progress::Plain => plain_line(&event, graph, &summary),
         };
         if let Some(line) = line {
@@ -118,7 +124,7 @@ fn printable(line: &str) -> &str {
     line.rsplit('\r').next().unwrap_or(line)
 }
 
-fn json_line(event: &Event, graph: &Graph, start: Instant) -> String {
+fn json_line(event: &Event, graph: &Graph, labels: &BTreeMap<StepId, String>, start: Instant) -> String {
     let time_ns = u64::try_from(event.time.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX);
     let (name, detail) = match &event.kind {
         EventKind::Started => ("step-started", json!({})),
@@ -133,7 +139,7 @@ fn json_line(event: &Event, graph: &Graph, start: Instant) -> String {
         if let Some(step) = event.step {
             let (_, text) = step_name(graph, step);
             let stage = graph.origins.get(&step).and_then(|o| o.first()).map_or("", |o| o.stage.as_str());
-            fields.insert("step".to_owned(), json!(kairn_compiler::render::step_label(graph, step)));
+            fields.insert("step".to_owned(), json!(labels.get(&step)));
             fields.insert("stage".to_owned(), json!(stage));
             fields.insert("name".to_owned(), json!(text));
         }

@@ -166,6 +166,17 @@ impl From<std::io::Error> for Error {
     }
 }
 
+impl From<kairn_image::layer::ReadLayerError> for Error {
+    fn from(source: kairn_image::layer::ReadLayerError) -> Self {
+        Self::World {
+            step: None,
+            message: format!("cannot read an archive: {source}"),
+            source: Some(Box::new(source)),
+            help: None,
+        }
+    }
+}
+
 /// Names the operation and the object of a failed system call.
 pub trait Named<T> {
     /// Turns the error into one that says what was tried on what.

@@ -103,6 +103,7 @@ fn report(
         write(path, image.manifest.config.digest.to_string())?;
     }
     if let Some(path) = &args.metadata_file {
+        let labels = progress::labels(graph);
         let steps: BTreeMap<String, _> = summary
             .times
             .iter()
@@ -112,7 +113,7 @@ fn report(
                     "duration_ms": u64::try_from(time.duration.as_millis()).unwrap_or(u64::MAX),
                     "cached": time.cached,
                 });
-                (kairn_compiler::render::step_label(graph, *step), times)
+                (labels[step].clone(), times)
             })
             .collect();
         let names: Vec<String> = tags.iter().map(ToString::to_string).collect();

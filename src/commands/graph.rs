@@ -53,8 +53,8 @@ fn read_timings(
     let metadata: serde_json::Value = serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))?;
     let steps = metadata["kairn.steps"].as_object().ok_or_else(|| failed("it has no `kairn.steps`".to_owned()))?;
     let mut timings = BTreeMap::new();
-    for step in graph.topological() {
-        let Some(time) = steps.get(&kairn_compiler::render::step_label(graph, step)) else { continue };
+    for (step, label) in crate::progress::labels(graph) {
+        let Some(time) = steps.get(&label) else { continue };
         timings.insert(
             step,
             StepTiming {

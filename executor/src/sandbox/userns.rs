@@ -9,7 +9,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::process::{Command, ExitStatus};
 
 use rustix::io::FdFlags;
@@ -42,7 +42,7 @@ pub fn run_inside(arguments: &[OsString]) -> Result<ExitStatus, Refused> {
     let mut command = Command::new(program);
     command.arg(NAMESPACE_ARGUMENT).arg(ready.as_raw_fd().to_string()).arg(go.as_raw_fd().to_string());
     command.args(arguments);
-    for end in [&ready, &go] {
+    for end in [ready.as_fd(), go.as_fd()] {
         rustix::io::fcntl_setfd(end, FdFlags::empty()).map_err(|e| refused(format!("cannot share a pipe: {e}"), ""))?;
     }
     let mut child = command.spawn().map_err(|e| refused(format!("cannot start the program again: {e}"), ""))?;
@@ -50,7 +50,7 @@ pub fn run_inside(arguments: &[OsString]) -> Result<ExitStatus, Refused> {
     let mut answer = String::new();
     let mut one = [0; 1];
     let _ = from_child.read(&mut one);
-    let result = if one == *b"+" {
+    let result = if &one == b"+" {
         write_maps(child.id())
     } else {
         let _ = from_child.read_to_string(&mut answer);

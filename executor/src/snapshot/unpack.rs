@@ -180,10 +180,11 @@ impl Ingest {
 
     fn apply_whiteouts(&mut self) -> Result<(), Error> {
         for (path, opaque) in std::mem::take(&mut self.whiteouts) {
+            let holds_names = self.tree.below(&path).next().is_some();
             match self.tree.nodes.get_mut(&path) {
                 Some(node) if node.is_directory() => node.opaque = true,
                 Some(_) => {}
-                None if opaque || self.tree.below(&path).next().is_some() => {
+                None if opaque || holds_names => {
                     // A directory that no entry speaks of, hiding what is below it.
                     let node = Node::directory(0o755, 0, 0, crate::BUILD_TIME);
                     self.tree.nodes.insert(path, Node { opaque: true, implicit: true, ..node });

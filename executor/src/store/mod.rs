@@ -57,9 +57,9 @@ impl Store {
         for folder in ["steps", "trees", "snapshots", "locks", "tmp"] {
             fs::create_dir_all(root.join(folder)).map_err(|e| Error::from(e).with_help(help))?;
         }
-        let layout = Layout::open(root).map_err(|e| {
-            Error::world(format!("cannot open the store `{}`", root.display()), e).with_help(help)
-        })?;
+        let layout = Layout::open(root)
+            .map_err(|e| Error::world(format!("cannot open the store `{}`", root.display()), e).with_help(help))?
+            .with_temporary_folder(root.join("tmp"));
         let store = Self { root: root.to_owned(), layout: Arc::new(layout) };
         store.remove_dead_work()?;
         Ok(store)
