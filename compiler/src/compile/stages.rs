@@ -38,6 +38,8 @@ pub(crate) struct Stages<'a> {
 pub(crate) struct ResolvedStage<'a> {
     pub(crate) syntax: &'a Stage,
     pub(crate) base: Named,
+    /// What its commands run on.
+    platform: Platform,
     /// The stages that it needs, each with the bytes that say so.
     needs: Vec<(usize, Span)>,
 }
@@ -68,8 +70,15 @@ impl<'a> Stages<'a> {
             platform: &options.platform,
         };
         for stage in &dockerfile.stages {
-            let base = stages.base(stage, globals, diagnostics);
-            stages.list.push(ResolvedStage { syntax: stage, base, needs: Vec::new() });
+            let wanted = stage.platform.as_ref().and_then(|word| platform(word, globals, diagnostics));
+            let base = stages.base(stage, wanted.as_ref(), globals, diagnostics);
+            let platform = stages.platform_of(&base);
+            if let (Some(wanted), Some(word)) = (wanted, &stage.platform)
+                && wanted != platform
+            {
+                diagnostics.push(ignored_platform(word, &base, &platform));
+            }
+            stages.list.push(ResolvedStage { syntax: stage, base, platform, needs: Vec::new() });
             if let Some(name) = &stage.name {
                 stages.by_name.insert(&name.value, stage.index);
             }
@@ -120,8 +129,13 @@ impl<'a> Stages<'a> {
         nearest(written, self.by_name.keys().copied())
     }
 
-    fn base(&self, stage: &Stage, globals: &Globals, diagnostics: &mut Vec<Diagnostic>) -> Named {
-        let platform = stage.platform.as_ref().and_then(|word| platform(word, globals, diagnostics));
+    fn base(
+        &self,
+        stage: &Stage,
+        platform: Option<&Platform>,
+        globals: &Globals,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Named {
         let Some(name) = globals.expand(&stage.base, diagnostics) else { return Named::Scratch };
         if name.is_empty() {
             let text = format!("the base image `{}` expands to nothing", stage.base.raw);
@@ -134,12 +148,19 @@ impl<'a> Stages<'a> {
         if let Some(&index) = self.by_name.get(name.to_lowercase().as_str()) {
             return Named::Stage(index);
         }
-        self.image(&name, platform.as_ref().unwrap_or(self.platform), stage.base.span).unwrap_or_else(
-            |error| {
-                diagnostics.push(error);
-                Named::Scratch
-            },
-        )
+        self.image(&name, platform.unwrap_or(self.platform), stage.base.span).unwrap_or_else(|error| {
+            diagnostics.push(error);
+            Named::Scratch
+        })
+    }
+
+    /// Returns what a stage on this base runs on. As in BuildKit, only an image can be for another platform.
+    fn platform_of(&self, base: &Named) -> Platform {
+        match base {
+            Named::Stage(stage) => self.list[*stage].platform.clone(),
+            Named::Scratch => self.platform.clone(),
+            Named::Image((_, platform)) => platform.clone(),
+        }
     }
 
     fn image(&self, name: &str, platform: &Platform, span: Span) -> Result<Named, Diagnostic> {
@@ -241,6 +262,15 @@ fn platform(word: &Word, globals: &Globals, diagnostics: &mut Vec<Diagnostic>) -
             None
         }
     }
+}
+
+fn ignored_platform(word: &Word, base: &Named, platform: &Platform) -> Diagnostic {
+    let what = match base {
+        Named::Stage(_) => "a stage",
+        Named::Scratch | Named::Image(_) => "`scratch`",
+    };
+    let text = format!("`--platform` does nothing on {what}: this one is for {platform}");
+    Diagnostic::warning("ignored-platform", word.span, text)
 }
 
 /// Finds the target among the stages' names: by name in any case, then by number; without one it is the last.

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn text(variables: &Variables) -> String {
-        variables.iter().map(|(name, value)| format!("{name}={value} ")).collect()
+        variables.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -70,10 +70,10 @@ mod tests {
         for (name, value) in [("a", "1"), ("b", "2"), ("a", "3")] {
             variables.set_last(name, value);
         }
-        assert_eq!(text(&variables), "b=2 a=3 ");
+        assert_eq!(text(&variables), "b=2 a=3");
         variables.set_in_place("b", "4");
         variables.set_in_place("c", "5");
-        assert_eq!(text(&variables), "b=4 a=3 c=5 ");
+        assert_eq!(text(&variables), "b=4 a=3 c=5");
         assert_eq!(variables.get("a"), Some("3"));
         assert_eq!(variables.get("d"), None);
     }
@@ -85,7 +85,7 @@ mod tests {
             variables.set_last(["x", "y", "z"][n % 3], n.to_string());
         }
         assert!(variables.entries.len() < 30);
-        assert_eq!(text(&variables), "y=997 z=998 x=999 ");
+        assert_eq!(text(&variables), "y=997 z=998 x=999");
         assert_eq!(variables.get("y"), Some("997"));
     }
 }

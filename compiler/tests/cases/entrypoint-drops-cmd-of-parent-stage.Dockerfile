@@ -1,0 +1,4 @@
+FROM bare AS parent
+CMD ["lost"]
+FROM parent
+ENTRYPOINT run it

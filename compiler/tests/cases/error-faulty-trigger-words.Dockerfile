@@ -1,0 +1,2 @@
+FROM bare AS ok
+FROM faulty-words

@@ -1,0 +1,4 @@
+FROM faulty
+FROM bare AS later
+FROM scratch
+COPY --from=0 / /

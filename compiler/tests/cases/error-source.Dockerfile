@@ -1,0 +1,3 @@
+FROM bare AS builder
+FROM bare
+COPY --from=bulder /a /b

@@ -1,0 +1,3 @@
+#: target 3
+FROM bare AS build
+FROM bare

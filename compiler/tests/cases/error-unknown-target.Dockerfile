@@ -1,0 +1,4 @@
+#: target finl
+FROM bare AS build
+FROM bare
+FROM build AS final

@@ -1,0 +1,4 @@
+FROM bare
+ONBUILD RUN   echo  "$X"
+ONBUILD COPY . /app
+RUN now

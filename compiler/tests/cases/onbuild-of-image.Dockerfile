@@ -1,0 +1,4 @@
+#: arg VERSION=7
+#: arg UNTAKEN=1
+FROM app-base
+RUN after

@@ -1,0 +1,2 @@
+FROM arm
+COPY --from=arm /a /b

@@ -1,0 +1,5 @@
+#: platform linux/arm/v7
+FROM bare
+ARG TARGETVARIANT
+ARG TARGETPLATFORM
+RUN x

@@ -1,0 +1,6 @@
+#: target 1
+FROM bare AS zero
+FROM tools
+ARG TARGETSTAGE
+RUN $TARGETSTAGE
+FROM base:1

@@ -1,0 +1,5 @@
+#: target BUILD
+FROM bare AS build
+ARG TARGETSTAGE
+RUN x
+FROM base:1

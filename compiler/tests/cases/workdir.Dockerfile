@@ -1,0 +1,10 @@
+FROM base:1
+WORKDIR a
+WORKDIR ../b/./c
+WORKDIR /
+WORKDIR ..
+WORKDIR /abs/
+USER 1000
+WORKDIR made/by/user
+RUN pwd
+WORKDIR ""

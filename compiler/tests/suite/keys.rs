@@ -1,0 +1,225 @@
+//! Step keys change with what changes the result, and with nothing else.
+
+use std::collections::BTreeMap;
+
+use kairn_compiler::graph::{
+    Archives, ContextOp, CopyOp, ImageOp, Input, Op, Ownership, RunOp, StepId, WorkdirOp,
+};
+use kairn_compiler::key::{KeyParts, StepKey, key_parts};
+use kairn_compiler::{Compiled, Graph};
+use kairn_image::{Digest, Platform};
+use proptest::prelude::*;
+
+use crate::cases::compiled;
+
+fn digest(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+fn inputs() -> Vec<(Input, Digest)> {
+    vec![(Input::Root, digest("root")), (Input::Source, digest("source"))]
+}
+
+fn key(op: &Op) -> StepKey {
+    key_parts(op, &inputs()).key()
+}
+
+fn strings(items: &[&str]) -> Vec<String> {
+    items.iter().map(|&item| item.to_owned()).collect()
+}
+
+fn pairs(items: &[(&str, &str)]) -> Vec<(String, String)> {
+    items.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn run() -> RunOp {
+    RunOp {
+        args: strings(&["sh", "-c", "x"]),
+        env: pairs(&[("A", "1"), ("B", "2")]),
+        proxy_env: Vec::new(),
+        cwd: "/".to_owned(),
+        user: String::new(),
+        platform: "linux/arm64".parse().unwrap(),
+    }
+}
+
+fn copy() -> CopyOp {
+    CopyOp {
+        sources: strings(&["a", "b"]),
+        dest: "/c/".to_owned(),
+        chown: None,
+        mode: None,
+        ownership: Ownership::Root,
+        archives: Archives::Copy,
+    }
+}
+
+fn image() -> ImageOp {
+    ImageOp {
+        reference: "r".to_owned(),
+        manifest_digest: digest("m"),
+        diff_ids: vec![digest("1"), digest("2")],
+    }
+}
+
+/// Steps of which each makes something else.
+fn different() -> Vec<Op> {
+    let platform = |change: fn(&mut Platform)| {
+        let mut run = run();
+        change(&mut run.platform);
+        Op::Run(run)
+    };
+    let workdir =
+        |path: &str, user: &str| Op::Workdir(WorkdirOp { path: path.to_owned(), user: user.to_owned() });
+    vec![
+        Op::Scratch,
+        Op::Context(ContextOp { name: "context".to_owned() }),
+        Op::Context(ContextOp { name: "other".to_owned() }),
+        Op::Image(image()),
+        Op::Image(ImageOp { diff_ids: vec![digest("2"), digest("1")], ..image() }),
+        Op::Image(ImageOp { diff_ids: vec![digest("1")], ..image() }),
+        Op::Run(run()),
+        Op::Run(RunOp { args: strings(&["sh", "-c", "y"]), ..run() }),
+        Op::Run(RunOp { args: strings(&["sh", "-cx"]), ..run() }),
+        Op::Run(RunOp { args: strings(&["sh", "-c", "x", ""]), ..run() }),
+        Op::Run(RunOp { env: pairs(&[("A", "1")]), ..run() }),
+        Op::Run(RunOp { env: pairs(&[("A", "1"), ("B", "3")]), ..run() }),
+        Op::Run(RunOp { env: pairs(&[("B", "2"), ("A", "1")]), ..run() }),
+        Op::Run(RunOp { env: pairs(&[("A", "1"), ("C", "2")]), ..run() }),
+        Op::Run(RunOp { cwd: "/a".to_owned(), ..run() }),
+        Op::Run(RunOp { user: "a".to_owned(), ..run() }),
+        platform(|platform| "arm".clone_into(&mut platform.architecture)),
+        platform(|platform| "other".clone_into(&mut platform.os)),
+        platform(|platform| platform.variant = Some("v9".to_owned())),
+        platform(|platform| platform.os_version = Some("v9".to_owned())),
+        Op::Copy(copy()),
+        Op::Copy(CopyOp { sources: strings(&["a"]), ..copy() }),
+        Op::Copy(CopyOp { sources: strings(&["b", "a"]), ..copy() }),
+        Op::Copy(CopyOp { dest: "/c".to_owned(), ..copy() }),
+        Op::Copy(CopyOp { chown: Some("a".to_owned()), ..copy() }),
+        Op::Copy(CopyOp { chown: Some("b".to_owned()), ..copy() }),
+        Op::Copy(CopyOp { mode: Some(0), ..copy() }),
+        Op::Copy(CopyOp { mode: Some(0o755), ..copy() }),
+        Op::Copy(CopyOp { ownership: Ownership::Keep, ..copy() }),
+        Op::Copy(CopyOp { archives: Archives::Unpack, ..copy() }),
+        workdir("/a", ""),
+        workdir("/b", ""),
+        workdir("/a", "u"),
+    ]
+}
+
+#[test]
+fn what_changes_the_result_changes_the_key() {
+    let mut seen: BTreeMap<StepKey, Op> = BTreeMap::new();
+    for op in different() {
+        if let Some(other) = seen.insert(key(&op), op.clone()) {
+            panic!("{op:?} and {other:?} have one key");
+        }
+    }
+}
+
+#[test]
+fn inputs_change_the_key() {
+    let op = Op::Copy(copy());
+    let keys = [
+        vec![],
+        inputs(),
+        vec![inputs()[0]],
+        vec![(Input::Root, digest("other")), inputs()[1]],
+        vec![inputs()[0], (Input::Source, digest("other"))],
+        vec![(Input::Root, digest("source")), (Input::Source, digest("root"))],
+    ]
+    .map(|inputs| key_parts(&op, &inputs).key());
+    let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
+    assert_eq!(distinct.len(), keys.len());
+    let reversed: Vec<_> = inputs().into_iter().rev().collect();
+    assert_eq!(key_parts(&op, &reversed).key(), key(&op), "the order in which inputs are given is nobody's");
+}
+
+#[test]
+fn what_does_not_change_the_result_is_in_no_key() {
+    let proxied = RunOp { proxy_env: pairs(&[("HTTP_PROXY", "http://p")]), ..run() };
+    assert_eq!(key(&Op::Run(proxied)), key(&Op::Run(run())));
+    let renamed = ImageOp { reference: "other".to_owned(), manifest_digest: digest("other"), ..image() };
+    assert_eq!(key(&Op::Image(renamed)), key(&Op::Image(image())));
+    let chown = |ownership| Op::Copy(CopyOp { chown: Some("a".to_owned()), ownership, ..copy() });
+    assert_eq!(key(&chown(Ownership::Keep)), key(&chown(Ownership::Root)));
+}
+
+/// The meaning of keys is shared by machines and stores: raise `VERSION` where these change.
+#[test]
+fn keys_stay_what_they_are() {
+    let text: String = [Op::Scratch, Op::Image(image()), Op::Run(run()), Op::Copy(copy())]
+        .iter()
+        .map(|op| {
+            let parts = key_parts(op, &inputs());
+            let lines: String =
+                parts.parts.iter().map(|(name, value)| format!("{name} = {value:?}\n")).collect();
+            format!("{lines}=> {}\n\n", parts.key())
+        })
+        .collect();
+    insta::assert_snapshot!(text);
+}
+
+/// Keys of all steps, inputs standing for themselves, as an executor would find them.
+fn keys(graph: &Graph) -> Vec<(StepId, StepKey)> {
+    let mut contents: BTreeMap<StepId, StepKey> = BTreeMap::new();
+    for step in graph.topological() {
+        let inputs: Vec<_> = graph.inputs(step).iter().map(|(input, id)| (*input, contents[id].0)).collect();
+        contents.insert(step, key_parts(graph.op(step), &inputs).key());
+    }
+    contents.into_iter().collect()
+}
+
+fn target_key(text: &str) -> StepKey {
+    let Compiled { graph, .. } = compiled(text).unwrap();
+    let target = graph.images[0].step;
+    keys(&graph).into_iter().find(|(step, _)| *step == target).unwrap().1
+}
+
+#[test]
+fn names_labels_proxies_and_places_are_in_no_key() {
+    let plain = target_key("FROM base:1 AS a\nRUN x\nFROM bare\nCOPY --from=a /x /\n");
+    let dressed = target_key(
+        "#: arg HTTP_PROXY=http://p\n#: arg UNUSED=1\n#: label c=d\n\n# words\nARG UNUSED_TOO\n\
+         FROM base:1 AS other\nLABEL a=b\nRUN  x\nEXPOSE 80\nFROM base:1 AS unused\nRUN z\n\
+         FROM bare AS last\nMAINTAINER me\nCOPY --from=other ./x/ /\nCMD y\n",
+    );
+    assert_eq!(plain, dressed);
+    let declared = |value: &str| target_key(&format!("#: arg A={value}\nFROM bare\nARG A\nRUN x\n"));
+    assert_ne!(declared("1"), declared("2"), "a declared ARG is in the environment of a RUN");
+    let proxy =
+        |value: &str| target_key(&format!("#: arg HTTP_PROXY={value}\nFROM bare\nARG HTTP_PROXY\nRUN x\n"));
+    assert_ne!(proxy("1"), proxy("2"), "a declared proxy is an ARG like any other");
+}
+
+fn part() -> impl Strategy<Value = (String, String)> {
+    // Few letters, so that parts which frame differently often spell the same.
+    ("[ab\\[\\]=\0\n]{0,3}", "[ab\\[\\]=\0\n]{0,3}")
+}
+
+proptest! {
+    #[test]
+    fn framing_is_unambiguous(a in prop::collection::vec(part(), 0..5), b in prop::collection::vec(part(), 0..5)) {
+        let equal = a == b;
+        prop_assert_eq!(KeyParts { parts: a }.key() == KeyParts { parts: b }.key(), equal);
+    }
+
+    #[test]
+    fn lists_are_framed(a in prop::collection::vec("[ab]{0,2}", 0..4), b in prop::collection::vec("[ab]{0,2}", 0..4)) {
+        let equal = a == b;
+        let key_of = |args: Vec<String>| key(&Op::Run(RunOp { args, ..run() }));
+        prop_assert_eq!(key_of(a) == key_of(b), equal);
+    }
+
+    #[test]
+    fn no_part_is_named_twice(
+        args in prop::collection::vec("[ab]{0,2}", 0..4),
+        names in prop::collection::btree_set("[AB]{1,2}", 0..4),
+    ) {
+        let env = names.into_iter().map(|name| (name, String::new())).collect();
+        let parts = key_parts(&Op::Run(RunOp { args, env, ..run() }), &inputs()).parts;
+        let distinct: std::collections::BTreeSet<_> = parts.iter().map(|(name, _)| name).collect();
+        prop_assert_eq!(distinct.len(), parts.len());
+    }
+}
