@@ -63,11 +63,15 @@ pub fn read_dockerfile(input: &Input, context: &Path) -> Result<SourceFile, Fail
         }
     };
     if path.extension().is_some_and(|extension| extension == "toml") {
-        return Err(Failure::user(format!("`{}` is a kairn.toml, which is not supported yet", path.display())));
+        return Err(Failure::user(format!(
+            "`{}` is a kairn.toml, which is not supported yet",
+            path.display()
+        )));
     }
     let bytes = std::fs::read(&path).map_err(|error| {
         let message = format!("cannot read the Dockerfile `{}`: {error}", path.display());
-        Failure::user(message).with_help("name it with `-f`, or give the folder that it is in as the last argument")
+        Failure::user(message)
+            .with_help("name it with `-f`, or give the folder that it is in as the last argument")
     })?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::user(format!("the Dockerfile `{}` is not UTF-8 text", path.display())))?;
@@ -133,7 +137,9 @@ fn options(input: &Input) -> Result<CompileOptions, Failure> {
         .label
         .iter()
         .map(|label| match label.split_once('=') {
-            Some(("", _)) | None => Err(Failure::user(format!("`--label {label}` is not of the form NAME=VALUE"))),
+            Some(("", _)) | None => {
+                Err(Failure::user(format!("`--label {label}` is not of the form NAME=VALUE")))
+            }
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         })
         .collect::<Result<_, _>>()?;

@@ -10,8 +10,7 @@ use crate::args::Registries;
 use crate::failure::Failure;
 
 /// Text of /etc/hosts in a RUN.
-pub const HOSTS: &str =
-    "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+pub const HOSTS: &str = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 
 /// The default folder of the store.
 pub fn default_root() -> Result<PathBuf, Failure> {
@@ -61,7 +60,9 @@ pub fn epoch() -> Result<Option<i64>, Failure> {
         Err(_) => Ok(None),
         Ok(text) if text.is_empty() => Ok(None),
         Ok(text) => text.parse().map(Some).map_err(|_| {
-            Failure::user(format!("`SOURCE_DATE_EPOCH` is `{text}`, and should be seconds from the Unix epoch"))
+            Failure::user(format!(
+                "`SOURCE_DATE_EPOCH` is `{text}`, and should be seconds from the Unix epoch"
+            ))
         }),
     }
 }

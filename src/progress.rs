@@ -129,7 +129,9 @@ fn json_line(event: &Event, graph: &Graph, labels: &BTreeMap<StepId, String>, st
     let (name, detail) = match &event.kind {
         EventKind::Started => ("step-started", json!({})),
         EventKind::Output(line) => ("step-output", json!({ "line": line })),
-        EventKind::Finished(completion) => ("step-finished", json!({ "cached": *completion == Completion::Cached })),
+        EventKind::Finished(completion) => {
+            ("step-finished", json!({ "cached": *completion == Completion::Cached }))
+        }
         EventKind::Failed => ("step-failed", json!({})),
         EventKind::Notice(text) => ("notice", json!({ "text": text })),
         EventKind::Transfer(text) => ("transfer", json!({ "text": text })),

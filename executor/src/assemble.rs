@@ -141,6 +141,7 @@ fn clamp(layer: &StateLayer, epoch: i64, settings: &Settings) -> Result<StateLay
     })
     .map_err(failed)?;
     let (written, out) = writer.finish().map_err(failed)?;
-    out.finish(Some(&written.descriptor)).map_err(|e| Error::world("cannot put a layer into the store", e))?;
+    out.finish(Some(&written.descriptor))
+        .map_err(|e| Error::world("cannot put a layer into the store", e))?;
     Ok(StateLayer { diff_id: written.diff_id, descriptor: written.descriptor, ..layer.clone() })
 }

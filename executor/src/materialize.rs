@@ -49,8 +49,9 @@ impl Materializer {
     /// # Errors
     /// Fails where a layer cannot be fetched or read.
     pub fn tree(&self, state: &State) -> Result<StackedTree, Error> {
-        let missing: Vec<usize> =
-            (0..state.layers.len()).filter(|index| self.known_tree(&state.layers[*index]).is_none()).collect();
+        let missing: Vec<usize> = (0..state.layers.len())
+            .filter(|index| self.known_tree(&state.layers[*index]).is_none())
+            .collect();
         if !missing.is_empty() {
             let _lock = self.lock(state)?;
             let fresh = in_parallel(&missing, |index| self.read_layer(&state.layers[index], None))?;
@@ -72,7 +73,8 @@ impl Materializer {
         let missing = |layer: &StateLayer| self.store.snapshot(&layer.chain_id).is_none();
         if state.layers.iter().any(missing) {
             let _lock = self.lock(state)?;
-            let wanted: Vec<usize> = (0..state.layers.len()).filter(|at| missing(&state.layers[*at])).collect();
+            let wanted: Vec<usize> =
+                (0..state.layers.len()).filter(|at| missing(&state.layers[*at])).collect();
             let work = self.store.work_dir()?;
             let fresh = in_parallel(&wanted, |index| {
                 let into = work.path().join(index.to_string());
@@ -119,7 +121,9 @@ impl Materializer {
         let snapshots = self.snapshots(state)?;
         let root = crate::snapshot::read::open_root(&snapshots[found.layer])?;
         let mut bytes = Vec::new();
-        crate::snapshot::read::open_file(root.as_fd(), &resolved)?.take(16 * 1024 * 1024).read_to_end(&mut bytes)?;
+        crate::snapshot::read::open_file(root.as_fd(), &resolved)?
+            .take(16 * 1024 * 1024)
+            .read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 

@@ -75,7 +75,12 @@ fn blobs(image: &AssembledImage) -> impl Iterator<Item = &Descriptor> {
     image.manifest.layers.iter().chain([&image.manifest.config, &image.descriptor])
 }
 
-fn write_folder(image: &AssembledImage, tags: &[Reference], path: &Path, settings: &Settings) -> Result<(), Error> {
+fn write_folder(
+    image: &AssembledImage,
+    tags: &[Reference],
+    path: &Path,
+    settings: &Settings,
+) -> Result<(), Error> {
     let failed = |e| Error::world(format!("cannot write the image layout `{}`", path.display()), e);
     let target = Layout::open(path).map_err(failed)?;
     for blob in blobs(image).filter(|blob| !target.has_blob(&blob.digest)) {
@@ -92,11 +97,18 @@ fn write_folder(image: &AssembledImage, tags: &[Reference], path: &Path, setting
     if tags.is_empty() {
         return target.tag("latest", &image.descriptor).map_err(failed);
     }
-    tags.iter().try_for_each(|tag| target.tag(tag.tag().unwrap_or("latest"), &image.descriptor).map_err(failed))
+    tags.iter()
+        .try_for_each(|tag| target.tag(tag.tag().unwrap_or("latest"), &image.descriptor).map_err(failed))
 }
 
-fn write_archive(image: &AssembledImage, tags: &[Reference], path: &Path, settings: &Settings) -> Result<(), Error> {
-    let failed = |e: std::io::Error| Error::world(format!("cannot write the archive `{}`: {e}", path.display()), e);
+fn write_archive(
+    image: &AssembledImage,
+    tags: &[Reference],
+    path: &Path,
+    settings: &Settings,
+) -> Result<(), Error> {
+    let failed =
+        |e: std::io::Error| Error::world(format!("cannot write the archive `{}`: {e}", path.display()), e);
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(parent).map_err(failed)?;
     let names: Vec<String> = if tags.is_empty() {
@@ -172,7 +184,10 @@ fn push_layer(
     Ok(())
 }
 
-fn each_in_parallel<T: Sync>(items: &[T], work: &(dyn Fn(&T) -> Result<(), Error> + Sync)) -> Result<(), Error> {
+fn each_in_parallel<T: Sync>(
+    items: &[T],
+    work: &(dyn Fn(&T) -> Result<(), Error> + Sync),
+) -> Result<(), Error> {
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
     std::thread::scope(|scope| {

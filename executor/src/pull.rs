@@ -37,7 +37,10 @@ impl Puller {
     pub fn layers(&self, manifest_digest: &Digest) -> Result<Vec<Descriptor>, Error> {
         let manifests = self.manifests.lock().expect("no holder of this lock panics");
         manifests.get(manifest_digest).map(|manifest| manifest.layers.clone()).ok_or_else(|| {
-            Error::world(format!("the image {manifest_digest} is not known"), std::io::Error::other("not resolved"))
+            Error::world(
+                format!("the image {manifest_digest} is not known"),
+                std::io::Error::other("not resolved"),
+            )
         })
     }
 
@@ -63,7 +66,8 @@ impl Puller {
         }
         let reference = parse(origin)?;
         let mebibytes = layer.descriptor.size / (1024 * 1024);
-        self.events.build(EventKind::Transfer(format!("pulling {} of {origin} ({mebibytes} MiB)", digest.short())));
+        self.events
+            .build(EventKind::Transfer(format!("pulling {} of {origin} ({mebibytes} MiB)", digest.short())));
         self.client
             .fetch_blob(&reference, &layer.descriptor, self.store.layout())
             .map_err(|e| Error::world(format!("cannot pull `{origin}`: {e}"), e))
@@ -76,8 +80,11 @@ impl Puller {
         let manifest: Manifest = serde_json::from_slice(&layout.read_blob(&descriptor).ok()?).ok()?;
         let config = ImageConfig::from_bytes(&layout.read_blob(&manifest.config).ok()?).ok()?;
         let complete = manifest.layers.iter().all(|layer| layout.has_blob(&layer.digest));
-        (complete && config.architecture == platform.architecture && config.os == platform.os)
-            .then_some((descriptor.digest, manifest, config))
+        (complete && config.architecture == platform.architecture && config.os == platform.os).then_some((
+            descriptor.digest,
+            manifest,
+            config,
+        ))
     }
 }
 
@@ -94,7 +101,9 @@ impl ImageSource for Puller {
             }
         };
         if manifest.layers.len() != config.rootfs.diff_ids.len() {
-            return Err(format!("`{canonical}` has a config that does not match its manifest's layers").into());
+            return Err(
+                format!("`{canonical}` has a config that does not match its manifest's layers").into()
+            );
         }
         let mut manifests = self.manifests.lock().expect("no holder of this lock panics");
         manifests.insert(manifest_digest, manifest.clone());

@@ -14,9 +14,9 @@ use kairn_image::layer::Timestamp;
 
 use crate::build::Settings;
 use crate::context::Context;
+use crate::copy::View;
 use crate::copy::plan::{Content, LayerPlan, Planner};
 use crate::copy::select::{self, Selected};
-use crate::copy::View;
 use crate::error::{CommandEnd, CommandFailure, Error, Named as _};
 use crate::events::{Completion, EventKind, Events};
 use crate::materialize::Materializer;
@@ -89,7 +89,8 @@ impl Runner<'_> {
             }
             Op::Context(ContextOp { name }) => {
                 let context = self.settings.contexts.get(name);
-                let context = context.ok_or_else(|| Error::user(format!("there is no build context `{name}`")))?;
+                let context =
+                    context.ok_or_else(|| Error::user(format!("there is no build context `{name}`")))?;
                 return Ok(Outcome::Context(Arc::clone(context)));
             }
             Op::Run(op) => self.run(step, op)?,
@@ -205,7 +206,10 @@ impl Runner<'_> {
         let captured = capture(&upper, started, &root, self.store())?;
         for socket in &captured.sockets {
             let shown = socket.escape_ascii();
-            self.events.step(step, EventKind::Notice(format!("the socket `/{shown}` cannot be in a layer: left out")));
+            self.events.step(
+                step,
+                EventKind::Notice(format!("the socket `/{shown}` cannot be in a layer: left out")),
+            );
         }
         Ok((captured.layer, captured.tree, Some(upper)))
     }
@@ -225,7 +229,8 @@ impl Runner<'_> {
             let mut planner = Planner::for_directories(&tree, owner);
             planner.directory(op.path.as_bytes())?;
             let mut plan = planner.finish();
-            let layer = write_layer(&mut plan.tree, self.store(), &mut |_, _| Ok(Box::new(std::io::empty())))?;
+            let layer =
+                write_layer(&mut plan.tree, self.store(), &mut |_, _| Ok(Box::new(std::io::empty())))?;
             Ok((layer, plan.tree, None))
         })
     }
@@ -292,7 +297,8 @@ impl Runner<'_> {
             (String::new(), String::new())
         };
         Ok(users::resolve_chown(chown, &passwd, &group).unwrap_or_else(|| {
-            let text = format!("the image does not have `{chown}`: the files will belong to root, as with BuildKit");
+            let text =
+                format!("the image does not have `{chown}`: the files will belong to root, as with BuildKit");
             self.events.step(step, EventKind::Notice(text));
             Owner { uid: 0, gid: 0 }
         }))
@@ -313,7 +319,8 @@ enum Source {
 impl Source {
     fn context(op: &CopyOp, context: &Arc<Context>) -> Result<Self, Error> {
         let view = context.view()?;
-        let selected = select::select(&op.sources, &view.tree).map_err(|error| explain_missing(error, op, context))?;
+        let selected =
+            select::select(&op.sources, &view.tree).map_err(|error| explain_missing(error, op, context))?;
         let files: Vec<Vec<u8>> = select::files(&selected, &view.tree).into_keys().collect();
         let digests = context.digests(files)?;
         let digest = select::selection_digest(op, &selected, &view.tree, &|path| digests.get(path).copied());
@@ -330,9 +337,11 @@ impl Source {
 
 /// Says whether a missing source is on the disk and only ignored.
 fn explain_missing(error: Error, op: &CopyOp, context: &Context) -> Error {
-    let ignored = op.sources.iter().any(|source| context.is_on_disk(source) && {
-        let path = source.trim_matches('/').as_bytes();
-        context.view().is_ok_and(|view| !path.is_empty() && view.tree.lookup(path).is_none())
+    let ignored = op.sources.iter().any(|source| {
+        context.is_on_disk(source) && {
+            let path = source.trim_matches('/').as_bytes();
+            context.view().is_ok_and(|view| !path.is_empty() && view.tree.lookup(path).is_none())
+        }
     });
     error.with_help(if ignored {
         "it is in the build context, but .dockerignore leaves it out".to_owned()

@@ -20,7 +20,8 @@ impl ReadyQueue {
     /// Fills the queue with a graph's steps.
     pub fn new(graph: &Graph) -> Self {
         let order = graph.topological();
-        let rank: BTreeMap<StepId, usize> = order.iter().enumerate().map(|(rank, step)| (*step, rank)).collect();
+        let rank: BTreeMap<StepId, usize> =
+            order.iter().enumerate().map(|(rank, step)| (*step, rank)).collect();
         let mut queue =
             Self { ready: BTreeSet::new(), waiting: BTreeMap::new(), dependents: BTreeMap::new(), rank };
         for step in order {

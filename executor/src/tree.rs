@@ -341,7 +341,8 @@ impl StackedTree {
         for (layer, tree) in self.layers.iter().enumerate().rev() {
             let mut newly_hiding = Vec::new();
             for (path, node) in tree.below(directory) {
-                let hidden = hiding.contains(path.as_slice()) || ancestors(path).any(|dir| hiding.contains(dir));
+                let hidden =
+                    hiding.contains(path.as_slice()) || ancestors(path).any(|dir| hiding.contains(dir));
                 if node.opaque || !node.is_directory() {
                     newly_hiding.push(path.as_slice());
                 }
@@ -419,7 +420,12 @@ mod tests {
     fn upper_layers_win_and_whiteouts_hide() {
         let stack = StackedTree {
             layers: vec![
-                tree(&[("etc", NodeKind::Directory), ("etc/a", file(1)), ("etc/b", file(1)), ("gone/x", file(1))]),
+                tree(&[
+                    ("etc", NodeKind::Directory),
+                    ("etc/a", file(1)),
+                    ("etc/b", file(1)),
+                    ("gone/x", file(1)),
+                ]),
                 tree(&[("etc/a", file(2)), ("etc/b", NodeKind::Whiteout), ("gone", NodeKind::Whiteout)]),
             ],
         };

@@ -20,8 +20,8 @@ use serde_json::json;
 use crate::args::{Build, Isolation};
 use crate::failure::{Failure, chain, code};
 use crate::inputs::{self, SourceFile};
-use crate::progress::{self, Summary};
 use crate::machine;
+use crate::progress::{self, Summary};
 
 /// Runs the command; `namespaces` says whether this process has a user namespace of its own.
 pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure> {
@@ -146,7 +146,12 @@ fn of_build(error: &Error, graph: Option<&Graph>, file: &SourceFile) -> Failure 
         eprintln!("---");
     }
     let Some(origin) = origin else {
-        return Failure { code: code(error), rendered: String::new(), message: Some(message), help: error.help() };
+        return Failure {
+            code: code(error),
+            rendered: String::new(),
+            message: Some(message),
+            help: error.help(),
+        };
     };
     let name = match error {
         Error::Command { .. } => "step-failed",
@@ -168,7 +173,9 @@ fn tags(args: &Build) -> Result<Vec<Reference>, Failure> {
             let tag: Reference =
                 text.parse().map_err(|e| Failure::user(format!("`--tag {text}`: {}", chain(&e))))?;
             if tag.digest().is_some() {
-                return Err(Failure::user(format!("`--tag {text}` has a digest, and the build makes its own")));
+                return Err(Failure::user(format!(
+                    "`--tag {text}` has a digest, and the build makes its own"
+                )));
             }
             Ok(tag)
         })
@@ -195,8 +202,9 @@ fn sinks(args: &Build, tags: &[Reference]) -> Result<Vec<Sink>, Failure> {
 
 fn sink(output: &str) -> Result<Option<Sink>, Failure> {
     let wrong = |what: String| {
-        Failure::user(format!("`--output {output}`: {what}"))
-            .with_help("known are `type=oci,dest=PATH[,tar=false]`, `type=image[,push=true]` and `type=registry`")
+        Failure::user(format!("`--output {output}`: {what}")).with_help(
+            "known are `type=oci,dest=PATH[,tar=false]`, `type=image[,push=true]` and `type=registry`",
+        )
     };
     let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
     for field in output.split(',') {

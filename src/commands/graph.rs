@@ -48,10 +48,12 @@ fn read_timings(
     path: &std::path::Path,
     graph: &kairn_compiler::Graph,
 ) -> Result<BTreeMap<StepId, StepTiming>, Failure> {
-    let failed = |reason: String| Failure::user(format!("cannot read the times in `{}`: {reason}", path.display()));
+    let failed =
+        |reason: String| Failure::user(format!("cannot read the times in `{}`: {reason}", path.display()));
     let text = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
     let metadata: serde_json::Value = serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))?;
-    let steps = metadata["kairn.steps"].as_object().ok_or_else(|| failed("it has no `kairn.steps`".to_owned()))?;
+    let steps =
+        metadata["kairn.steps"].as_object().ok_or_else(|| failed("it has no `kairn.steps`".to_owned()))?;
     let mut timings = BTreeMap::new();
     for (step, label) in crate::progress::labels(graph) {
         let Some(time) = steps.get(&label) else { continue };

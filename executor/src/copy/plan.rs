@@ -86,7 +86,14 @@ impl<'a> Planner<'a> {
             for (path, found) in &entries {
                 let rest = path.strip_prefix(selected.path.as_slice()).unwrap_or(path);
                 let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-                self.place(&join(&resolved, rest), path, *found, view, &entries, (&selected.path, &resolved))?;
+                self.place(
+                    &join(&resolved, rest),
+                    path,
+                    *found,
+                    view,
+                    &entries,
+                    (&selected.path, &resolved),
+                )?;
             }
             return Ok(());
         };
@@ -143,7 +150,10 @@ impl<'a> Planner<'a> {
         (from, to): (&[u8], &[u8]),
     ) -> Result<(), Error> {
         let Some((link, data)) = view.tree.link_target(found) else {
-            return Err(Error::user(format!("the target of the hard link `{}` is gone", host_path(path).display())));
+            return Err(Error::user(format!(
+                "the target of the hard link `{}` is gone",
+                host_path(path).display()
+            )));
         };
         let mut node = data.clone();
         if let Some(link) = link {

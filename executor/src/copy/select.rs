@@ -25,12 +25,12 @@ pub struct Selected {
 pub fn select(sources: &[String], tree: &StackedTree) -> Result<Vec<Selected>, Error> {
     let mut selected = Vec::new();
     for source in sources {
-        let components: Vec<&str> = source.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        let components: Vec<&str> =
+            source.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         let matched = expand(source, &components, tree)?;
         for path in matched {
-            let resolved = tree
-                .resolve(&path, LastComponent::Follow)
-                .map_err(|e| Error::user(e.to_string()))?;
+            let resolved =
+                tree.resolve(&path, LastComponent::Follow).map_err(|e| Error::user(e.to_string()))?;
             if !resolved.is_empty() && tree.lookup(&resolved).is_none() {
                 return Err(missing(source));
             }
@@ -48,9 +48,8 @@ fn expand(source: &str, components: &[&str], tree: &StackedTree) -> Result<Vec<V
     for part in &components[first..] {
         let mut next = Vec::new();
         for directory in &found {
-            let directory = tree
-                .resolve(directory, LastComponent::Follow)
-                .map_err(|e| Error::user(e.to_string()))?;
+            let directory =
+                tree.resolve(directory, LastComponent::Follow).map_err(|e| Error::user(e.to_string()))?;
             let exists = directory.is_empty() || tree.lookup(&directory).is_some();
             if !exists {
                 return Err(missing(source));

@@ -21,16 +21,16 @@ pub fn main() -> i32 {
         return 3;
     }
     let Ok(plan) = serde_json::from_slice::<Plan>(&line) else { return 3 };
+    // Opened now: init's new root becomes this process's root as well.
+    let Ok(mut file) = File::create(plan.work.join("report")) else { return 3 };
     let report = supervise(&plan);
-    let written = serde_json::to_vec(&report)
-        .map_err(std::io::Error::from)
-        .and_then(|bytes| std::fs::write(plan.work.join("report"), bytes));
+    let written =
+        serde_json::to_vec(&report).map_err(std::io::Error::from).and_then(|bytes| file.write_all(&bytes));
     i32::from(written.is_err()) * 3
 }
 
 fn supervise(plan: &Plan) -> Report {
-    let namespaces =
-        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    let namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     // SAFETY: this process has one thread; no file descriptor table is unshared.
     if let Err(error) = unsafe { rustix::thread::unshare_unsafe(namespaces) } {
         return refused(&format!("cannot make the namespaces of a RUN: {}", std::io::Error::from(error)));
@@ -63,8 +63,10 @@ fn wait(init: Pid) {
     let stdin = std::io::stdin();
     if let Ok(pidfd) = rustix::process::pidfd_open(init, PidfdFlags::empty()) {
         loop {
-            let mut fds =
-                [PollFd::new(&stdin, PollFlags::empty()), PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+            let mut fds = [
+                PollFd::new(&stdin, PollFlags::empty()),
+                PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN),
+            ];
             match rustix::event::poll(&mut fds, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(_) => break,

@@ -32,8 +32,10 @@ impl Prepared {
         cwd: &str,
         user: &User,
     ) -> Result<Self, String> {
-        let text = |text: &str| CString::new(text).map_err(|_| format!("`{}` holds a NUL", text.escape_default()));
-        let program = args.first().filter(|program| !program.is_empty()).ok_or("there is no command to run")?;
+        let text =
+            |text: &str| CString::new(text).map_err(|_| format!("`{}` holds a NUL", text.escape_default()));
+        let program =
+            args.first().filter(|program| !program.is_empty()).ok_or("there is no command to run")?;
         let path = env.iter().rev().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
         let candidates = if program.contains('/') {
             vec![text(program)?]
@@ -45,7 +47,10 @@ impl Prepared {
         Ok(Self {
             candidates,
             args: args.iter().map(|arg| text(arg)).collect::<Result<_, _>>()?,
-            env: env.iter().map(|(name, value)| text(&format!("{name}={value}"))).collect::<Result<_, _>>()?,
+            env: env
+                .iter()
+                .map(|(name, value)| text(&format!("{name}={value}")))
+                .collect::<Result<_, _>>()?,
             cwd: text(cwd)?,
             groups: user.groups.clone(),
             uid: user.owner.uid,
@@ -56,7 +61,8 @@ impl Prepared {
 
     /// Starts the command; the error is for the user.
     pub(crate) fn start(&self) -> Result<Pid, String> {
-        let (mut failure, mut failure_end) = std::io::pipe().map_err(|e| format!("cannot make a pipe: {e}"))?;
+        let (mut failure, mut failure_end) =
+            std::io::pipe().map_err(|e| format!("cannot make a pipe: {e}"))?;
         let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
             list.iter().map(|item| item.as_ptr()).chain([ptr::null()]).collect()
         };
@@ -84,7 +90,11 @@ impl Prepared {
     }
 
     /// Returns only where something failed: what, and why.
-    fn become_command(&self, args: &[*const libc::c_char], env: &[*const libc::c_char]) -> (String, std::io::Error) {
+    fn become_command(
+        &self,
+        args: &[*const libc::c_char],
+        env: &[*const libc::c_char],
+    ) -> (String, std::io::Error) {
         let failed = |what: &str| (what.to_owned(), std::io::Error::last_os_error());
         // SAFETY: plain system calls on values that live until exec; `self` owns every pointer's memory.
         unsafe {
@@ -93,6 +103,8 @@ impl Prepared {
             if libc::dup2(self.null.as_raw_fd(), 0) < 0 {
                 return failed("cannot set standard input");
             }
+            // Nothing that the build's own starter left open may reach the command. (Linux 5.11.)
+            libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
             // The Rust runtime ignores SIGPIPE, and exec would keep that.
             for signal in 1..=64 {
                 libc::signal(signal, libc::SIG_DFL);

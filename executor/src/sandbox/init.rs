@@ -65,7 +65,7 @@ pub(crate) fn main(plan: &Plan) -> Report {
 /// Waits for everything that ends, until the command does.
 fn reap(command: Pid, stubs: Vec<PathBuf>) -> Report {
     loop {
-        match rustix::process::waitpid(None, WaitOptions::empty()) {
+        match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == command => {
                 let signal = status.terminating_signal();
                 return signal.map_or_else(

@@ -142,7 +142,9 @@ pub fn run(
     let report = std::fs::read(plan.work.join("report"))
         .ok()
         .and_then(|bytes| serde_json::from_slice::<Report>(&bytes).ok())
-        .ok_or_else(|| Error::world("a sandbox ended without a word", std::io::Error::other(status.to_string())))?;
+        .ok_or_else(|| {
+            Error::world("a sandbox ended without a word", std::io::Error::other(status.to_string()))
+        })?;
     let (end, stubs) = match report {
         Report::Exited { code, stubs } => (CommandEnd::Exited(code), stubs),
         Report::Signalled { signal, stubs } => (CommandEnd::Signalled(signal), stubs),

@@ -127,7 +127,8 @@ impl Guest {
             }
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
             rustix::fs::openat(&dev, device, flags, Mode::from(0o666)).trying("make a device's place")?;
-            let target = self.open(&format!("dev/{device}"), OFlags::empty()).trying("open a device's place")?;
+            let target =
+                self.open(&format!("dev/{device}"), OFlags::empty()).trying("open a device's place")?;
             rustix::mount::mount_bind(&host, magic(target.as_fd())).trying(&format!("bind /dev/{device}"))?;
         }
         let links = [
@@ -146,8 +147,9 @@ impl Guest {
         }
         let no_exec = MountFlags::NOSUID | MountFlags::NOEXEC;
         let pts = self.open("dev/pts", OFlags::DIRECTORY).trying("open /dev/pts")?;
-        let mount_pts =
-            |options: &std::ffi::CStr| rustix::mount::mount("devpts", magic(pts.as_fd()), "devpts", no_exec, options);
+        let mount_pts = |options: &std::ffi::CStr| {
+            rustix::mount::mount("devpts", magic(pts.as_fd()), "devpts", no_exec, options)
+        };
         match mount_pts(c"newinstance,ptmxmode=0666,mode=0620,gid=5") {
             // The group `tty` may lie outside the ids we have.
             Err(Errno::INVAL) => mount_pts(c"newinstance,ptmxmode=0666,mode=0620"),
@@ -195,7 +197,8 @@ impl Guest {
                 | MountFlags::NOSUID
                 | MountFlags::NODEV
                 | MountFlags::NOEXEC;
-            rustix::mount::mount_remount(magic(mounted.as_fd()), flags, c"").trying("protect a part of /proc")?;
+            rustix::mount::mount_remount(magic(mounted.as_fd()), flags, c"")
+                .trying("protect a part of /proc")?;
         }
         for path in MASKED {
             let Ok(target) = self.open(path, OFlags::empty()) else { continue };
@@ -205,7 +208,8 @@ impl Guest {
             });
             if directory {
                 let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-                rustix::mount::mount("tmpfs", place, "tmpfs", flags, c"size=0").trying("cover a part of /proc")?;
+                rustix::mount::mount("tmpfs", place, "tmpfs", flags, c"size=0")
+                    .trying("cover a part of /proc")?;
             } else {
                 rustix::mount::mount_bind("/dev/null", place).trying("cover a part of /proc")?;
             }

@@ -36,16 +36,19 @@ pub struct Refused {
 /// # Errors
 /// Fails where no namespace with a range of ids can be had; nothing has been run then.
 pub fn run_inside(arguments: &[OsString]) -> Result<ExitStatus, Refused> {
-    let program = std::env::current_exe().map_err(|e| refused(format!("cannot find the program itself: {e}"), ""))?;
+    let program =
+        std::env::current_exe().map_err(|e| refused(format!("cannot find the program itself: {e}"), ""))?;
     let (mut from_child, ready) = pipe()?;
     let (go, mut to_child) = pipe()?;
     let mut command = Command::new(program);
     command.arg(NAMESPACE_ARGUMENT).arg(ready.as_raw_fd().to_string()).arg(go.as_raw_fd().to_string());
     command.args(arguments);
     for end in [ready.as_fd(), go.as_fd()] {
-        rustix::io::fcntl_setfd(end, FdFlags::empty()).map_err(|e| refused(format!("cannot share a pipe: {e}"), ""))?;
+        rustix::io::fcntl_setfd(end, FdFlags::empty())
+            .map_err(|e| refused(format!("cannot share a pipe: {e}"), ""))?;
     }
-    let mut child = command.spawn().map_err(|e| refused(format!("cannot start the program again: {e}"), ""))?;
+    let mut child =
+        command.spawn().map_err(|e| refused(format!("cannot start the program again: {e}"), ""))?;
     drop((ready, go));
     let mut answer = String::new();
     let mut one = [0; 1];
@@ -80,7 +83,8 @@ pub fn enter(ready: &OsStr, go: &OsStr) -> std::io::Result<()> {
     let mut ready = inherited(ready)?;
     let mut go = inherited(go)?;
     // SAFETY: the caller promises one thread; no file descriptor table is unshared.
-    if let Err(error) = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) } {
+    if let Err(error) = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }
+    {
         let error = std::io::Error::from(error);
         let _ = write!(ready, "-{error}");
         return Err(error);
@@ -101,8 +105,11 @@ pub fn enter(ready: &OsStr, go: &OsStr) -> std::io::Result<()> {
 }
 
 fn inherited(number: &OsStr) -> std::io::Result<File> {
-    let number: RawFd =
-        number.to_str().and_then(|n| n.parse().ok()).filter(|n| *n > 2).ok_or(std::io::ErrorKind::InvalidInput)?;
+    let number: RawFd = number
+        .to_str()
+        .and_then(|n| n.parse().ok())
+        .filter(|n| *n > 2)
+        .ok_or(std::io::ErrorKind::InvalidInput)?;
     // SAFETY: `run_inside` passes the numbers of two pipes that it opened for this and that nobody else here owns.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
@@ -147,7 +154,8 @@ fn subordinate_map(tool: &str, file: &str, uid: u32, own: u32, pid: u32) -> Resu
         let mut fields = line.split(':');
         let owner = fields.next()?;
         let (start, count) = (fields.next()?.trim(), fields.next()?.trim());
-        (owner == uid.to_string() || Some(owner) == name.as_deref()).then(|| (start.to_owned(), count.to_owned()))
+        (owner == uid.to_string() || Some(owner) == name.as_deref())
+            .then(|| (start.to_owned(), count.to_owned()))
     });
     let (start, count) = range.ok_or_else(|| format!("`{file}` has no line for the user {uid}"))?;
     let output = Command::new(tool)

@@ -142,7 +142,10 @@ impl Scanner<'_> {
                 if stat.st_nlink > 1 {
                     self.links.entry((stat.st_dev, stat.st_ino)).or_default().push(path.clone());
                 }
-                NodeKind::File { size_bytes: u64::try_from(stat.st_size).unwrap_or_default(), content: [0; 32] }
+                NodeKind::File {
+                    size_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+                    content: [0; 32],
+                }
             }
             FileType::Directory => NodeKind::Directory,
             FileType::Symlink => {

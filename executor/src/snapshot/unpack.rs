@@ -43,7 +43,8 @@ pub fn index(layer: impl Read) -> Result<LayerTree, Error> {
 /// # Errors
 /// Fails where the archive is malformed, the reader or the disk does.
 pub fn unpack(layer: impl Read, into: &Path, unpack: Unpack) -> Result<LayerTree, Error> {
-    let root = rustix::fs::open(into, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).named("open", into)?;
+    let root =
+        rustix::fs::open(into, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).named("open", into)?;
     let disk = Disk { root, last_parent: None, unpack };
     let whiteouts = if unpack == Unpack::Snapshot { Whiteouts::Apply } else { Whiteouts::Refuse };
     Ingest { tree: LayerTree::default(), whiteouts: BTreeMap::new(), disk: Some(disk) }.run(layer, whiteouts)
@@ -97,7 +98,10 @@ impl Ingest {
         }
         entry.xattrs.retain(|name, _| belongs_in_layer(name));
         if entry.uid == u32::MAX || entry.gid == u32::MAX {
-            return Err(Error::user(format!("`{}` has an owner that no file can have", entry.path.escape_ascii())));
+            return Err(Error::user(format!(
+                "`{}` has an owner that no file can have",
+                entry.path.escape_ascii()
+            )));
         }
         if entry.path.is_empty() {
             if !matches!(entry.kind, EntryKind::Directory) {
@@ -132,7 +136,10 @@ impl Ingest {
                 Some(NodeKind::Symlink { target }) => {
                     links += 1;
                     if links > 40 {
-                        return Err(Error::user(format!("too many symbolic links in `{}`", path.escape_ascii())));
+                        return Err(Error::user(format!(
+                            "too many symbolic links in `{}`",
+                            path.escape_ascii()
+                        )));
                     }
                     if target.starts_with(b"/") {
                         resolved.clear();
@@ -223,23 +230,27 @@ impl Disk {
         let name = CString::new(file_name(path)).map_err(|e| Error::world("a name holds a NUL", e))?;
         let unpack = self.unpack;
         let target_parent = match &entry.kind {
-            EntryKind::Hardlink { target } => Some((self.parent_of(target).named("open", &shown)?, target.clone())),
+            EntryKind::Hardlink { target } => {
+                Some((self.parent_of(target).named("open", &shown)?, target.clone()))
+            }
             _ => None,
         };
         let (_, parent) = self.parent(path).named("open the directory of", &shown)?;
         let mut digest = [0; 32];
         match &entry.kind {
             EntryKind::File { .. } => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(parent, &*name, flags, Mode::from(0o600)).named("create", &shown)?;
+                let flags =
+                    OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file =
+                    rustix::fs::openat(parent, &*name, flags, Mode::from(0o600)).named("create", &shown)?;
                 let mut file = File::from(file);
-                digest = digest_of(content, &mut file).map_err(|e| {
-                    Error::world(format!("cannot unpack `{}`: {e}", shown.display()), e)
-                })?;
+                digest = digest_of(content, &mut file)
+                    .map_err(|e| Error::world(format!("cannot unpack `{}`: {e}", shown.display()), e))?;
             }
             EntryKind::Hardlink { .. } => {
                 let (from, target) = target_parent.as_ref().expect("set above for hard links");
-                let from_name = CString::new(file_name(target)).map_err(|e| Error::world("a name holds a NUL", e))?;
+                let from_name =
+                    CString::new(file_name(target)).map_err(|e| Error::world("a name holds a NUL", e))?;
                 return match rustix::fs::linkat(from, &*from_name, parent, &*name, AtFlags::empty()) {
                     Ok(()) => Ok(digest),
                     Err(Errno::NOENT) => Err(Error::user(format!(
@@ -255,18 +266,21 @@ impl Disk {
                 rustix::fs::symlinkat(target.as_slice(), parent, &*name).named("make the link", &shown)?;
             }
             EntryKind::CharDevice { major, minor } => {
-                make_device(parent, &name, FileType::CharacterDevice, *major, *minor).named("make", &shown)?;
+                make_device(parent, &name, FileType::CharacterDevice, *major, *minor)
+                    .named("make", &shown)?;
             }
             EntryKind::BlockDevice { major, minor } => {
                 make_device(parent, &name, FileType::BlockDevice, *major, *minor).named("make", &shown)?;
             }
             EntryKind::Fifo => {
-                rustix::fs::mknodat(parent, &*name, FileType::Fifo, Mode::from(0o600), 0).named("make", &shown)?;
+                rustix::fs::mknodat(parent, &*name, FileType::Fifo, Mode::from(0o600), 0)
+                    .named("make", &shown)?;
             }
             EntryKind::Directory => unreachable!("directories are made above"),
         }
         if unpack == Unpack::Snapshot {
-            set_metadata(parent, &name, &Node::from_entry(entry, digest)).named("set the attributes of", &shown)?;
+            set_metadata(parent, &name, &Node::from_entry(entry, digest))
+                .named("set the attributes of", &shown)?;
         }
         Ok(digest)
     }
@@ -350,7 +364,9 @@ impl Disk {
 /// Fails where the disk does.
 pub fn join_below(tree: &mut LayerTree, disk: Option<&Path>, below: &StackedTree) -> Result<(), Error> {
     let root = disk
-        .map(|path| rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).named("open", path))
+        .map(|path| {
+            rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).named("open", path)
+        })
         .transpose()?;
     let implicit = |tree: &LayerTree| -> Vec<Vec<u8>> {
         tree.nodes.iter().filter(|(_, node)| node.implicit).map(|(path, _)| path.clone()).collect()
@@ -383,7 +399,8 @@ pub fn join_below(tree: &mut LayerTree, disk: Option<&Path>, below: &StackedTree
 /// Moves what stands under `from` to `to`, in the tree and on the disk.
 fn relocate(tree: &mut LayerTree, root: Option<&OwnedFd>, from: &[u8], to: &[u8]) -> Result<(), Error> {
     let shown = crate::error::host_path(from);
-    let moved: Vec<(Vec<u8>, Node)> = tree.below(from).map(|(path, node)| (path.clone(), node.clone())).collect();
+    let moved: Vec<(Vec<u8>, Node)> =
+        tree.below(from).map(|(path, node)| (path.clone(), node.clone())).collect();
     let new_path = |path: &[u8]| path.strip_prefix(from).map(|rest| [to, rest].concat());
     for (path, mut node) in moved {
         tree.nodes.remove(&path);
@@ -404,9 +421,11 @@ fn relocate(tree: &mut LayerTree, root: Option<&OwnedFd>, from: &[u8], to: &[u8]
                 set_directory(root.as_fd(), &path_after, &node).named("set the attributes of", &shown)?;
             } else {
                 disk.make_directories(parent(&path_after).unwrap_or_default()).named("make", &shown)?;
-                let old = open_beneath(root.as_fd(), parent(&path).unwrap_or_default()).named("open", &shown)?;
+                let old =
+                    open_beneath(root.as_fd(), parent(&path).unwrap_or_default()).named("open", &shown)?;
                 let new = disk.parent_of(&path_after).named("open", &shown)?;
-                rustix::fs::renameat(old, file_name(&path), new, file_name(&path_after)).named("move", &shown)?;
+                rustix::fs::renameat(old, file_name(&path), new, file_name(&path_after))
+                    .named("move", &shown)?;
             }
         }
         tree.nodes.insert(path_after, node);

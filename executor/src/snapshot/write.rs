@@ -24,7 +24,9 @@ pub fn write_layer(tree: &mut LayerTree, store: &Store, open: OpenContent<'_>) -
     for (path, node) in &mut tree.nodes {
         newest_mtime = newest_mtime.max(node.mtime.0);
         match node.to_entry(path) {
-            None => writer.append(&marker(parent(path).unwrap_or_default(), path, node), &mut io::empty()).map_err(failed)?,
+            None => writer
+                .append(&marker(parent(path).unwrap_or_default(), path, node), &mut io::empty())
+                .map_err(failed)?,
             Some(entry) if matches!(entry.kind, EntryKind::File { .. }) => {
                 let mut reader = Hashing { inner: open(path, node)?, hasher: blake3::Hasher::new() };
                 writer.append(&entry, &mut reader).map_err(|e| {
@@ -33,8 +35,11 @@ pub fn write_layer(tree: &mut LayerTree, store: &Store, open: OpenContent<'_>) -
                 let digest = *reader.hasher.finalize().as_bytes();
                 if let NodeKind::File { content, .. } = &mut node.kind {
                     if *content != [0; 32] && *content != digest {
-                        return Err(Error::user(format!("`{}` changed during the build", host_path(path).display()))
-                            .with_help("build again when nothing writes to it"));
+                        return Err(Error::user(format!(
+                            "`{}` changed during the build",
+                            host_path(path).display()
+                        ))
+                        .with_help("build again when nothing writes to it"));
                     }
                     *content = digest;
                 }
@@ -50,7 +55,8 @@ pub fn write_layer(tree: &mut LayerTree, store: &Store, open: OpenContent<'_>) -
         }
     }
     let (written, blob) = writer.finish().map_err(failed)?;
-    blob.finish(Some(&written.descriptor)).map_err(|e| Error::world("cannot put a layer into the store", e))?;
+    blob.finish(Some(&written.descriptor))
+        .map_err(|e| Error::world("cannot put a layer into the store", e))?;
     Ok(NewLayer {
         diff_id: written.diff_id,
         descriptor: written.descriptor,

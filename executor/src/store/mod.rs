@@ -58,7 +58,9 @@ impl Store {
             fs::create_dir_all(root.join(folder)).map_err(|e| Error::from(e).with_help(help))?;
         }
         let layout = Layout::open(root)
-            .map_err(|e| Error::world(format!("cannot open the store `{}`", root.display()), e).with_help(help))?
+            .map_err(|e| {
+                Error::world(format!("cannot open the store `{}`", root.display()), e).with_help(help)
+            })?
             .with_temporary_folder(root.join("tmp"));
         let store = Self { root: root.to_owned(), layout: Arc::new(layout) };
         store.remove_dead_work()?;
@@ -141,7 +143,8 @@ impl Store {
     /// # Errors
     /// Fails where the disk does.
     pub fn put_tree(&self, chain_id: &Digest, tree: &LayerTree) -> Result<(), Error> {
-        let bytes = postcard::to_allocvec(tree).map_err(|e| Error::world("cannot encode a layer's tree", e))?;
+        let bytes =
+            postcard::to_allocvec(tree).map_err(|e| Error::world("cannot encode a layer's tree", e))?;
         self.write_file(&self.root.join("trees").join(chain_id.hex()), &bytes)
     }
 
@@ -152,8 +155,7 @@ impl Store {
     /// Writes a whole file or nothing.
     fn write_file(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let tmp = self.root.join("tmp");
-        let mut file =
-            tempfile::NamedTempFile::new_in(&tmp).named("make a file in", &tmp)?;
+        let mut file = tempfile::NamedTempFile::new_in(&tmp).named("make a file in", &tmp)?;
         file.write_all(bytes).named("write", file.path())?;
         file.persist(path).map_err(|e| e.error).named("rename to", path)?;
         Ok(())
@@ -165,7 +167,8 @@ impl Store {
             let path = entry?.path();
             let Ok(lock) = File::open(path.join("lock")) else {
                 // A folder in the moment before its lock is made, or a file in the moment before its rename.
-                let old = path.symlink_metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+                let old =
+                    path.symlink_metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
                 if old.is_some_and(|age| age.as_secs() > 3600) {
                     remove_tree(&path);
                 }
