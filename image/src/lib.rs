@@ -3,8 +3,8 @@
 //!
 //! In and out: bytes that other tools read and write. Absent: builds, steps, snapshots on disk, `unsafe`.
 //!
-//! Reading order: [`digest`], [`platform`], [`reference`], [`config`], [`manifest`], [`layer`] (tar entries in and
-//! out), [`compression`], [`layout`] (the store of blobs), [`registry`].
+//! Reading order: [`digest`], [`platform`], [`mod@reference`], [`config`], [`manifest`], [`media_type`], [`layer`] (tar
+//! entries in and out), [`compression`], [`layout`] (the store of blobs), [`registry`].
 
 pub mod compression;
 pub mod config;

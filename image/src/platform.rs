@@ -143,7 +143,7 @@ impl FromStr for Platform {
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
         };
         let parts: Vec<_> = text.split('/').collect();
-        if !parts.iter().all(|part| is_word(part)) {
+        if !parts.iter().all(is_word) {
             return Err(fail());
         }
         match parts[..] {

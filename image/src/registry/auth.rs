@@ -124,8 +124,8 @@ struct File {
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 struct Auth {
-    #[serde(deserialize_with = "null_as_default")]
-    auth: String,
+    #[serde(rename = "auth", deserialize_with = "null_as_default")]
+    encoded: String,
     #[serde(deserialize_with = "null_as_default")]
     username: String,
     #[serde(deserialize_with = "null_as_default")]
@@ -202,18 +202,18 @@ impl CredentialSource for CredentialFiles {
 
 impl Auth {
     fn is_empty(&self) -> bool {
-        self.auth.is_empty() && self.username.is_empty() && self.identitytoken.is_empty()
+        self.encoded.is_empty() && self.username.is_empty() && self.identitytoken.is_empty()
     }
 
     fn credentials(&self) -> Option<Credentials> {
         if !self.identitytoken.is_empty() {
             return Some(Credentials::IdentityToken(self.identitytoken.clone()));
         }
-        if self.auth.is_empty() {
+        if self.encoded.is_empty() {
             let (username, password) = (self.username.clone(), self.password.clone());
             return Some(Credentials::Password { username, password });
         }
-        let decoded = String::from_utf8(STANDARD.decode(self.auth.trim()).ok()?).ok()?;
+        let decoded = String::from_utf8(STANDARD.decode(self.encoded.trim()).ok()?).ok()?;
         let (username, password) = decoded.split_once(':')?;
         // Docker pads old entries with NUL bytes.
         Some(Credentials::Password {

@@ -76,8 +76,8 @@ fn value_of(text: &str) -> (String, &str) {
 mod tests {
     use super::*;
 
-    fn bearer(realm: &str, service: Option<&str>) -> Option<Challenge> {
-        Some(Challenge::Bearer { realm: realm.to_owned(), service: service.map(str::to_owned) })
+    fn bearer(realm: &str, service: Option<&str>) -> Challenge {
+        Challenge::Bearer { realm: realm.to_owned(), service: service.map(str::to_owned) }
     }
 
     #[test]
@@ -85,19 +85,19 @@ mod tests {
         for (headers, expected) in [
             (
                 &[r#"Bearer realm="https://a/token",service="s",scope="repository:a/b:pull,push""#][..],
-                bearer("https://a/token", Some("s")),
+                Some(bearer("https://a/token", Some("s"))),
             ),
             (
                 &["bearer REALM=https://a/t , service = \"a \\\"b\\\"\""],
-                bearer("https://a/t", Some("a \"b\"")),
+                Some(bearer("https://a/t", Some("a \"b\""))),
             ),
             (&[r#"Basic realm="x""#], Some(Challenge::Basic)),
             (&["Basic"], Some(Challenge::Basic)),
-            (&[r#"Basic realm="x", Bearer realm="https://a""#], bearer("https://a", None)),
+            (&[r#"Basic realm="x", Bearer realm="https://a""#], Some(bearer("https://a", None))),
             (&["Negotiate", r#"Basic realm="x""#], Some(Challenge::Basic)),
             (&["Negotiate abc==", "Basic"], Some(Challenge::Basic)),
             (&["Bearer service=\"no realm\""], None),
-            (&["", ",,,", "=", "\"", "Bearer realm=\"unended"], bearer("unended", None)),
+            (&["", ",,,", "=", "\"", "Bearer realm=\"unended"], Some(bearer("unended", None))),
             (&[], None),
         ] {
             assert_eq!(choose(headers.iter().copied()), expected, "{headers:?}");

@@ -44,7 +44,7 @@ impl Client {
     /// # Errors
     /// [`Error`], of the registry itself rather than of its mirrors.
     pub fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, Error> {
-        self.from_any(reference, |endpoint| self.resolve_at(endpoint, reference, platform))
+        self.first_of_all(reference, |endpoint| self.resolve_at(endpoint, reference, platform))
     }
 
     /// Brings a blob into a layout, unless it is there.
@@ -57,11 +57,11 @@ impl Client {
         if layout.has_blob(&blob.digest) {
             return Ok(());
         }
-        self.from_any(reference, |endpoint| self.fetch_blob_at(endpoint, reference, blob, layout))
+        self.first_of_all(reference, |endpoint| self.fetch_blob_at(endpoint, reference, blob, layout))
     }
 
     /// Asks the mirrors, then the registry. A disk that fails is not asked twice.
-    fn from_any<T>(
+    fn first_of_all<T>(
         &self,
         reference: &Reference,
         ask: impl Fn(&Endpoint) -> Result<T, Error>,
