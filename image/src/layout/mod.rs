@@ -17,7 +17,6 @@ use crate::{Descriptor, Digest, Index};
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 const INDEX_FILE: &str = "index.json";
-const LOCK_FILE: &str = "index.json.lock";
 const MARKER_FILE: &str = "oci-layout";
 const BLOBS: &str = "blobs/sha256";
 
@@ -86,7 +85,7 @@ impl Layout {
         fs::create_dir_all(root.join(BLOBS))?;
         let layout = Self { temporary: root.join("blobs"), root };
         if !layout.root.join(MARKER_FILE).try_exists()? {
-            layout.replace_file(MARKER_FILE, marker().as_bytes())?;
+            layout.write_marker()?;
         }
         let _lock = layout.lock()?;
         if !layout.root.join(INDEX_FILE).try_exists()? {
@@ -218,14 +217,23 @@ impl Layout {
     }
 
     /// Locks `index.json` against other processes until the file is dropped.
+    ///
+    /// The lock is on the file `oci-layout`, which is never replaced.
     fn lock(&self) -> io::Result<fs::File> {
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.root.join(LOCK_FILE))?;
+        let file = fs::OpenOptions::new().read(true).write(true).open(self.root.join(MARKER_FILE))?;
         file.file().lock()?;
         Ok(file)
+    }
+
+    /// Writes the file that makes a directory a layout, unless another process was faster.
+    fn write_marker(&self) -> io::Result<()> {
+        use std::io::Write as _;
+        let mut file = blob::temporary_file(&self.temporary)?;
+        file.write_all(marker().as_bytes())?;
+        match file.persist_noclobber(self.root.join(MARKER_FILE)) {
+            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+            _ => Ok(()),
+        }
     }
 
     fn replace_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Pulling, from registries that lie, break off and stutter.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kairn_image::registry::{Error, Mirror};
 use kairn_image::{Digest, Index, Manifest, media_type};
@@ -213,6 +213,24 @@ fn a_connection_that_brings_nothing_is_given_up() {
         plain_client().fetch_blob(&reference(&server.host(), "app:1"), &image.layer(), &layout).unwrap_err();
     assert!(matches!(error, Error::Interrupted { .. }), "{error}");
     assert_eq!(server.requests().len(), 5);
+}
+
+#[test]
+fn a_blob_may_take_its_time_but_not_stop() {
+    for (pause_ms, comes) in [(60, true), (1_000, false)] {
+        let (image, server) = mostly_good(move |image, request| {
+            let pause = Duration::from_millis(pause_ms);
+            request.path.contains("/blobs/").then(|| Reply { pause, ..Reply::bytes(&image.layer) })
+        });
+        let client = client(|config| config.read_timeout = Duration::from_millis(300));
+        let (_folder, layout) = layout();
+        let result = client.fetch_blob(&reference(&server.host(), "app:1"), &image.layer(), &layout);
+        assert_eq!(result.is_ok(), comes, "{result:?}");
+        if let Err(error) = result {
+            assert!(matches!(error, Error::Interrupted { .. } | Error::Unreachable { .. }), "{error}");
+            assert!(told(&error).contains("timed out"), "{}", told(&error));
+        }
+    }
 }
 
 #[test]

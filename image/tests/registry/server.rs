@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -43,11 +44,13 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
     /// Hangs up after so many bytes of the body, having promised them all.
     pub(crate) cut: Option<usize>,
+    /// Waits so long before each tenth of the body.
+    pub(crate) pause: Duration,
 }
 
 impl Reply {
     pub(crate) fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), cut: None }
+        Self { status, headers: Vec::new(), body: Vec::new(), cut: None, pause: Duration::ZERO }
     }
 
     pub(crate) fn bytes(body: &[u8]) -> Self {
@@ -183,7 +186,12 @@ fn write_reply(stream: &mut impl Write, request: &Request, reply: &Reply) -> std
     stream.write_all(head.as_bytes())?;
     write!(stream, "content-length: {}\r\n\r\n", reply.body.len())?;
     if request.method != "HEAD" {
-        stream.write_all(&reply.body[..reply.cut.unwrap_or(reply.body.len())])?;
+        let body = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
+        for piece in body.chunks(body.len() / 10 + 1) {
+            thread::sleep(reply.pause);
+            stream.write_all(piece)?;
+            stream.flush()?;
+        }
     }
     stream.flush()
 }
