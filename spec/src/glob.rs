@@ -218,9 +218,18 @@ mod tests {
 
     #[test]
     fn refuses_malformed_patterns() {
-        for (pattern, at) in
-            [("[", 0), ("a[", 1), ("[]", 1), ("[]a]", 1), ("[a", 0), ("[^]", 2), ("[-x]", 1), ("[x-]", 3), ("a\\", 1), ("[\\", 0)]
-        {
+        for (pattern, at) in [
+            ("[", 0),
+            ("a[", 1),
+            ("[]", 1),
+            ("[]a]", 1),
+            ("[a", 0),
+            ("[^]", 2),
+            ("[-x]", 1),
+            ("[x-]", 3),
+            ("a\\", 1),
+            ("[\\", 0),
+        ] {
             assert_eq!(Glob::parse(pattern).expect_err(pattern).at, at, "{pattern}");
         }
     }

@@ -35,7 +35,14 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// Makes an error without related places or help.
     pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
-        Self { code, severity: Severity::Error, message: message.into(), span, related: Vec::new(), help: None }
+        Self {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            span,
+            related: Vec::new(),
+            help: None,
+        }
     }
 
     /// Makes a warning without related places or help.

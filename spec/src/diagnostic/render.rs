@@ -22,37 +22,63 @@ pub fn render(diagnostics: &[Diagnostic], source_name: &str, text: &str, color: 
         Color::Plain => Renderer::plain(),
         Color::Ansi => Renderer::styled(),
     };
+    let source = Source::new(source_name, text);
     let mut rendered = String::new();
     for diagnostic in diagnostics {
         if !rendered.is_empty() {
             rendered.push('\n');
         }
-        rendered.push_str(&renderer.render(&[group(diagnostic, source_name, text)]));
+        rendered.push_str(&renderer.render(&[source.group(diagnostic)]));
         rendered.push('\n');
     }
     rendered
 }
 
-fn group<'a>(diagnostic: &'a Diagnostic, source_name: &'a str, text: &'a str) -> Group<'a> {
-    let level = match diagnostic.severity {
-        Severity::Warning => Level::WARNING,
-        Severity::Error => Level::ERROR,
-    };
-    let primary = AnnotationKind::Primary.span(range(diagnostic.span, text));
-    let related = diagnostic
-        .related
-        .iter()
-        .map(|(span, what)| AnnotationKind::Context.span(range(*span, text)).label(what));
-    let snippet = Snippet::source(text).path(source_name).annotation(primary).annotations(related);
-    let mut group = level.primary_title(&diagnostic.message).id(diagnostic.code).element(snippet);
-    if let Some(help) = &diagnostic.help {
-        group = group.element(Level::HELP.message(help));
-    }
-    group
+struct Source<'a> {
+    name: &'a str,
+    text: &'a str,
+    /// Offsets of the lines' first bytes, without the byte-order mark.
+    lines: Vec<usize>,
 }
 
-fn range(span: Span, text: &str) -> std::ops::Range<usize> {
-    let start = text.floor_char_boundary(span.start.min(text.len()));
-    let end = text.ceil_char_boundary(span.end.min(text.len()));
-    start..end.max(start)
+impl<'a> Source<'a> {
+    fn new(name: &'a str, text: &'a str) -> Self {
+        let first = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let lines = std::iter::once(first).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { name, text, lines }
+    }
+
+    fn group(&self, diagnostic: &'a Diagnostic) -> Group<'a> {
+        let level = match diagnostic.severity {
+            Severity::Warning => Level::WARNING,
+            Severity::Error => Level::ERROR,
+        };
+        // Only the lines concerned are handed over: a file may have thousands, and as many mistakes.
+        let span = diagnostic.related.iter().fold(diagnostic.span, |all, (span, _)| all.to(*span));
+        let line = self.lines.partition_point(|&start| start <= span.start).saturating_sub(1);
+        let after = self.lines.partition_point(|&start| start <= span.end);
+        let start = self.lines[line];
+        let end = self.lines.get(after).copied().unwrap_or(self.text.len());
+        let lines = &self.text[start..end];
+        let range = |span: Span| {
+            let from = lines.floor_char_boundary(span.start.saturating_sub(start));
+            let to = lines.ceil_char_boundary(span.end.saturating_sub(start).min(lines.len()));
+            from..to.max(from)
+        };
+        let primary = AnnotationKind::Primary.span(range(diagnostic.span));
+        let related = diagnostic
+            .related
+            .iter()
+            .map(|(span, what)| AnnotationKind::Context.span(range(*span)).label(what));
+        let snippet = Snippet::source(lines)
+            .line_start(line + 1)
+            .path(self.name)
+            .annotation(primary)
+            .annotations(related);
+        let group = level.primary_title(&diagnostic.message).id(diagnostic.code).element(snippet);
+        match &diagnostic.help {
+            Some(help) => group.element(Level::HELP.message(help)),
+            None => group,
+        }
+    }
 }

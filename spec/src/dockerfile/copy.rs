@@ -21,7 +21,7 @@ impl RemoteSource {
     pub fn detect(source: &str) -> Option<Self> {
         if let Some(rest) = source.strip_prefix("http://").or_else(|| source.strip_prefix("https://")) {
             let path = rest.split(['#', '?']).next().unwrap_or(rest);
-            return Some(if path.ends_with(".git") { Self::Git } else { Self::Http });
+            return Some(if path.strip_suffix(".git").is_some() { Self::Git } else { Self::Http });
         }
         let is_git = source.starts_with("git://") || source.starts_with("ssh://") || is_scp_like(source);
         is_git.then_some(Self::Git)

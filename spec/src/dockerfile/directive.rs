@@ -68,8 +68,12 @@ impl Directives {
             "\\" => self.escape = '\\',
             "`" => self.escape = '`',
             other => diagnostics.push(
-                Diagnostic::error("invalid-escape", value, format!("escape character `{other}` is not allowed"))
-                    .with_help("the escape character is a backslash or a backtick"),
+                Diagnostic::error(
+                    "invalid-escape",
+                    value,
+                    format!("escape character `{other}` is not allowed"),
+                )
+                .with_help("the escape character is a backslash or a backtick"),
             ),
         }
     }

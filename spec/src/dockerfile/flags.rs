@@ -111,7 +111,7 @@ pub(super) fn check(keyword: Keyword, raw: &[RawFlag], diagnostics: &mut Vec<Dia
             None => (&all.as_str()[2..], None),
         };
         let Some(&(name, rule)) = rules::of(keyword).iter().find(|(known, _)| *known == name) else {
-            diagnostics.push(unknown(keyword, name, flag.span));
+            diagnostics.push(unknown(keyword, name, all.as_str(), flag.span));
             continue;
         };
         let repeats = !rules::may_repeat(name);
@@ -126,7 +126,7 @@ pub(super) fn check(keyword: Keyword, raw: &[RawFlag], diagnostics: &mut Vec<Dia
         match check_value(name, rule, value, flag.span) {
             Ok(()) => {
                 // The value has its own text, so that words made from it know their place.
-                let value = value.map(|value| value.to_text()).unwrap_or_default();
+                let value = value.map(Slice::to_text).unwrap_or_default();
                 flags.given.push((name, value, flag.span));
             }
             Err(diagnostic) => diagnostics.push(*diagnostic),
@@ -165,7 +165,7 @@ fn check_value(name: &str, rule: Rule, value: Option<Slice<'_>>, span: Span) -> 
     }
 }
 
-fn unknown(keyword: Keyword, name: &str, span: Span) -> Diagnostic {
+fn unknown(keyword: Keyword, name: &str, flag: &str, span: Span) -> Diagnostic {
     let known = rules::of(keyword);
     let diagnostic = Diagnostic::error("unknown-flag", span, format!("`{keyword}` has no flag `--{name}`"));
     if let Some(near) = nearest(name, known.iter().map(|&(known, _)| known)) {
@@ -173,9 +173,10 @@ fn unknown(keyword: Keyword, name: &str, span: Span) -> Diagnostic {
     }
     if known.is_empty() {
         return diagnostic.with_help(format!(
-            "`{keyword}` has no flags; if this is its first argument, write `{keyword} -- --{name}`"
+            "`{keyword}` has no flags; if this is its first argument, write `{keyword} -- {flag}`"
         ));
     }
-    let names: Vec<_> = known.iter().map(|(known, _)| format!("`--{known}`")).collect();
-    diagnostic.with_help(format!("the flags of `{keyword}` are {}", names.join(", ")))
+    let supported = known.iter().filter(|(_, rule)| matches!(rule, Rule::Text | Rule::Only { .. }));
+    let names: Vec<_> = supported.map(|(name, _)| format!("`--{name}`")).collect();
+    diagnostic.with_help(format!("the supported flags of `{keyword}`: {}", names.join(", ")))
 }

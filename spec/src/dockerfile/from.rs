@@ -73,8 +73,12 @@ fn stage_name(reader: &mut Reader<'_>, written: Slice<'_>) -> Option<Spanned<Str
     }
     if RESERVED.contains(&&*name) {
         reader.error(
-            Diagnostic::error("reserved-stage-name", written.span(), format!("stage name `{name}` is reserved"))
-                .with_help("choose another name"),
+            Diagnostic::error(
+                "reserved-stage-name",
+                written.span(),
+                format!("stage name `{name}` is reserved"),
+            )
+            .with_help("choose another name"),
         );
         return None;
     }

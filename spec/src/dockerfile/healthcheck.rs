@@ -17,8 +17,12 @@ pub(super) fn read(reader: &mut Reader<'_>, flags: Flags, arguments: Slice<'_>) 
     match &*kind.as_str().to_ascii_uppercase() {
         "" => {
             reader.error(
-                Diagnostic::error("missing-argument", reader.span, "`HEALTHCHECK` needs at least one argument")
-                    .with_help("write `HEALTHCHECK CMD <command>` or `HEALTHCHECK NONE`"),
+                Diagnostic::error(
+                    "missing-argument",
+                    reader.span,
+                    "`HEALTHCHECK` needs at least one argument",
+                )
+                .with_help("write `HEALTHCHECK CMD <command>` or `HEALTHCHECK NONE`"),
             );
             None
         }
@@ -56,12 +60,7 @@ fn disable(reader: &mut Reader<'_>, flags: &Flags, rest: Slice<'_>) -> Option<He
     Some(Healthcheck::Disable)
 }
 
-fn check(
-    reader: &mut Reader<'_>,
-    mut flags: Flags,
-    kind: Slice<'_>,
-    rest: Slice<'_>,
-) -> Option<Healthcheck> {
+fn check(reader: &mut Reader<'_>, mut flags: Flags, kind: Slice<'_>, rest: Slice<'_>) -> Option<Healthcheck> {
     let before = reader.diagnostics.len();
     let command = reader.command(rest);
     let is_empty = match &command {
@@ -122,15 +121,13 @@ fn time(reader: &mut Reader<'_>, value: Option<Spanned<String>>) -> i64 {
 
 fn count(reader: &mut Reader<'_>, value: Option<Spanned<String>>) -> u32 {
     let Some(value) = value else { return 0 };
-    match value.value.parse::<i32>().ok().and_then(|count| u32::try_from(count).ok()) {
-        Some(count) => count,
-        None => {
-            reader.error(Diagnostic::error(
-                "invalid-retries",
-                value.span,
-                format!("`{}` is not a number of retries", value.value),
-            ));
-            0
-        }
-    }
+    let count = value.value.parse::<i32>().ok().and_then(|count| u32::try_from(count).ok());
+    count.unwrap_or_else(|| {
+        reader.error(Diagnostic::error(
+            "invalid-retries",
+            value.span,
+            format!("`{}` is not a number of retries", value.value),
+        ));
+        0
+    })
 }

@@ -46,7 +46,7 @@ pub(super) fn read(line: Slice<'_>, escape: char, place: Place, diagnostics: &mu
         diagnostics.push(unknown(name));
         return Read { statement: None, keyword: None, heredocs: Vec::new() };
     };
-    let before = errors(diagnostics);
+    let before = diagnostics.len();
     let (raw_flags, arguments) = flags::take(rest.unwrap_or_else(|| line.from(line.as_str().len())));
     let checked = flags::check(keyword, &raw_flags, diagnostics);
     let mut reader =
@@ -56,12 +56,9 @@ pub(super) fn read(line: Slice<'_>, escape: char, place: Place, diagnostics: &mu
     let statement = reader.statement(keyword, checked.unwrap_or_default(), arguments, place, line);
     let heredocs = reader.heredocs;
     let keyword = Spanned::new(keyword, name.span());
-    let statement = statement.filter(|_| errors(diagnostics) == before);
+    let statement = statement
+        .filter(|_| diagnostics[before..].iter().all(|diagnostic| diagnostic.severity == Severity::Warning));
     Read { statement, keyword: Some(keyword), heredocs }
-}
-
-fn errors(diagnostics: &[Diagnostic]) -> usize {
-    diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
 }
 
 fn unknown(name: Slice<'_>) -> Diagnostic {
@@ -103,7 +100,9 @@ impl Reader<'_> {
         place: Place,
         line: Slice<'_>,
     ) -> Option<Statement> {
-        if place == Place::Trigger && matches!(keyword, Keyword::From | Keyword::Maintainer | Keyword::Onbuild) {
+        if place == Place::Trigger
+            && matches!(keyword, Keyword::From | Keyword::Maintainer | Keyword::Onbuild)
+        {
             self.error(Diagnostic::error(
                 "invalid-trigger",
                 self.span,
@@ -136,9 +135,7 @@ impl Reader<'_> {
                 InstructionKind::Expose(arguments.split_blanks().into_iter().map(Slice::word).collect())
             }
             Keyword::From => unreachable!("FROM is read as a stage"),
-            Keyword::Healthcheck => {
-                InstructionKind::Healthcheck(healthcheck::read(self, flags, arguments)?)
-            }
+            Keyword::Healthcheck => InstructionKind::Healthcheck(healthcheck::read(self, flags, arguments)?),
             Keyword::Label => InstructionKind::Label(variables::pairs(self, keyword, arguments)?),
             Keyword::Maintainer => InstructionKind::Maintainer(self.required(keyword, arguments)?.spanned()),
             Keyword::Onbuild => InstructionKind::Onbuild(self.onbuild(arguments)?),
@@ -236,7 +233,8 @@ impl Reader<'_> {
         inner.statement?;
         // BuildKit stores the line as it stands behind the keyword, blanks at its end included.
         let line = self.line.trim_start();
-        let start = line.as_str().len() - line.from(Keyword::Onbuild.name().len()).trim_start().as_str().len();
+        let start =
+            line.as_str().len() - line.from(Keyword::Onbuild.name().len()).trim_start().as_str().len();
         Some(Spanned::new(line.from(start).as_str().to_owned(), arguments.span()))
     }
 

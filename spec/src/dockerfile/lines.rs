@@ -91,7 +91,7 @@ impl<'a> Lines<'a> {
                     span,
                     "blank line inside a continued instruction",
                 )
-                .with_related(text.all().trim().part(0..0).span(), "of this instruction")
+                .with_related(text.all().trim().split_first_blank().0.span(), "of this instruction")
                 .with_help("remove the blank line, or make it a comment"),
             );
         }

@@ -159,7 +159,7 @@ pub struct ArgDeclaration {
 /// A pair of ENV or LABEL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyValue {
-    /// The key (expanded in LABEL, taken as it stands in ENV).
+    /// The key; BuildKit expands it in ENV as well as in LABEL.
     pub key: Word,
     /// The value.
     pub value: Word,

@@ -54,7 +54,11 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, Vec<Diagnostic>> {
         found.push(read.statement);
     }
     if found.is_empty() {
-        diagnostics.push(Diagnostic::error("invalid-trigger", Span::default(), "a trigger of ONBUILD is empty"));
+        diagnostics.push(Diagnostic::error(
+            "invalid-trigger",
+            Span::default(),
+            "a trigger of ONBUILD is empty",
+        ));
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.span);
     match found.pop().flatten() {
@@ -139,7 +143,10 @@ impl File {
     fn place(&mut self, instruction: Instruction) {
         match (self.place, self.stages.last_mut()) {
             (FilePlace::BeforeFrom, _) => {
-                debug_assert!(matches!(instruction.kind, InstructionKind::Arg(_)), "only ARG comes before FROM");
+                debug_assert!(
+                    matches!(instruction.kind, InstructionKind::Arg(_)),
+                    "only ARG comes before FROM"
+                );
                 self.global_args.push(instruction);
             }
             (FilePlace::Stage, Some(stage)) => stage.instructions.push(instruction),

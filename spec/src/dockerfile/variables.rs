@@ -35,8 +35,12 @@ fn arg_name(reader: &mut Reader<'_>, name: Slice<'_>) -> Option<Spanned<String>>
         }
         Ok(_) if name.as_str().contains('$') => {
             reader.error(
-                Diagnostic::error("unsupported", name.span(), "variables in the name of an ARG are not supported")
-                    .with_help("write the name out"),
+                Diagnostic::error(
+                    "unsupported",
+                    name.span(),
+                    "variables in the name of an ARG are not supported",
+                )
+                .with_help("write the name out"),
             );
             None
         }
@@ -71,7 +75,9 @@ pub(super) fn pairs(
     for word in words {
         match word.as_str().find('=') {
             Some(0) => blank_name(reader, keyword, word),
-            Some(at) => pairs.push(KeyValue { key: word.part(0..at).word(), value: word.from(at + 1).word() }),
+            Some(at) => {
+                pairs.push(KeyValue { key: word.part(0..at).word(), value: word.from(at + 1).word() });
+            }
             None => reader.error(
                 Diagnostic::error(
                     "missing-equals",

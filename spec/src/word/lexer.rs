@@ -150,7 +150,11 @@ impl<'a> Lexer<'a> {
         let start = self.at;
         let body = &self.text[start + 1..];
         let Some(end) = body.find('\'') else {
-            return Err(Failure::new("unterminated-quote", start..self.text.len(), "single quote is never closed"));
+            return Err(Failure::new(
+                "unterminated-quote",
+                start..self.text.len(),
+                "single quote is never closed",
+            ));
         };
         self.at = start + 1 + end + 1;
         Ok(if self.mode == Mode::Raw { &self.text[start..self.at] } else { &body[..end] }.to_owned())
@@ -166,7 +170,11 @@ impl<'a> Lexer<'a> {
         loop {
             match self.peek() {
                 None => {
-                    return Err(Failure::new("unterminated-quote", start..self.at, "double quote is never closed"));
+                    return Err(Failure::new(
+                        "unterminated-quote",
+                        start..self.at,
+                        "double quote is never closed",
+                    ));
                 }
                 Some('"') => {
                     self.next();
@@ -179,7 +187,8 @@ impl<'a> Lexer<'a> {
                 Some(ch) if ch == self.escape => {
                     self.next();
                     // Only these three can be escaped here; before others the escape stays.
-                    let escapes = self.peek().filter(|&next| next == '"' || next == '$' || next == self.escape);
+                    let escapes =
+                        self.peek().filter(|&next| next == '"' || next == '$' || next == self.escape);
                     if self.raw_escapes || escapes.is_none() {
                         result.push(ch);
                     }
@@ -291,7 +300,7 @@ impl<'a> Lexer<'a> {
         let is_set = value.is_some();
         let value = value.filter(|value| unset == Unset::Only || !value.is_empty());
         match (ch, value) {
-            ('-', Some(value)) | ('?', Some(value)) => Ok(value),
+            ('-' | '?', Some(value)) => Ok(value),
             ('-', None) | ('+', Some(_)) => Ok(word),
             ('+', None) => Ok(String::new()),
             (_, _) => {
@@ -357,7 +366,9 @@ impl<'a> Lexer<'a> {
         let rest = &self.text[self.at..];
         let first = rest.chars().next();
         let length = match first {
-            Some(ch) if ch.is_ascii_digit() => rest.find(|ch: char| !ch.is_ascii_digit()).unwrap_or(rest.len()),
+            Some(ch) if ch.is_ascii_digit() => {
+                rest.find(|ch: char| !ch.is_ascii_digit()).unwrap_or(rest.len())
+            }
             Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
             _ => rest.find(|ch: char| !ch.is_alphanumeric() && ch != '_').unwrap_or(rest.len()),
         };

@@ -1,0 +1,31 @@
+FROM scratch
+CPOY a b
+RUNN true
+BANANA split
+COPY
+COPY only
+ADD ["a"]
+ENV
+ENV KEY
+ENV A=1 B C=3
+ENV =x
+LABEL A=1 B
+ARG
+ARG A =x
+ARG $A=1
+EXPOSE
+VOLUME
+VOLUME []
+VOLUME ["/a", " "]
+USER
+WORKDIR
+STOPSIGNAL
+MAINTAINER
+SHELL
+SHELL []
+SHELL /bin/sh -c
+SHELL ['/bin/sh']
+CMD ["a", 1]
+RUN ["a", ["b"], null]
+HEALTHCHECK ["CMD", 1]
+ONBUILD

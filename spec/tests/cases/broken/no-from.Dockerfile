@@ -1,0 +1,3 @@
+COPY a b
+RUN c
+CMD d

@@ -1,0 +1,6 @@
+# escape=`
+FROM scratch
+RUN a``
+RUN b```
+RUN c ` `
+ d

@@ -1,0 +1,115 @@
+//! Facts about trees that files on disk cannot show well.
+
+use kairn_spec::Severity;
+use kairn_spec::dockerfile::{Command, InstructionKind, parse, parse_trigger};
+
+fn shell_text(source: &str) -> String {
+    let parsed = parse(source);
+    assert!(parsed.diagnostics.iter().all(|found| found.severity == Severity::Warning), "{source:?}");
+    match &parsed.dockerfile.stages[0].instructions[0].kind {
+        InstructionKind::Run(Command::Shell(text)) => text.value.clone(),
+        kind => panic!("{kind:?}"),
+    }
+}
+
+#[test]
+fn shells_get_the_text_as_it_stands() {
+    for (source, expected) in [
+        ("FROM a\nRUN  x  y  \n", "x  y"),
+        ("FROM a\r\nRUN x \\\r\n  y\r\n", "x   y"),
+        ("\u{feff}FROM a\nRUN x", "x"),
+        ("FROM a\n\tRUN\tx \\\n\n\t# c\n\ty", "x \ty"),
+        ("FROM a\nRUN x \\\n", "x"),
+        ("FROM a\nRUN \\\n  x", "x"),
+        ("FROM a\nRUN", ""),
+        ("FROM a\nRUN echo \"# no comment\" # none either", "echo \"# no comment\" # none either"),
+        ("FROM a\nRUN '\u{e9}' \\\n'\u{1f600}'", "'\u{e9}' '\u{1f600}'"),
+        ("FROM a\nRUN x \\\n    && y \\ \\\n    z", "x     && y \\     z"),
+    ] {
+        assert_eq!(shell_text(source), expected, "{source:?}");
+    }
+}
+
+#[test]
+fn texts_are_single_lines() {
+    let source = "FROM a\nCOPY --from=b \\\n# c\n  x \\\n  y  \n";
+    let instruction = &parse(source).dockerfile.stages[0].instructions[0];
+    assert_eq!(instruction.text, "COPY --from=b   x   y");
+    assert_eq!(&source[instruction.span.start..instruction.span.end], "COPY --from=b \\\n# c\n  x \\\n  y");
+    assert_eq!(instruction.keyword.value, "COPY");
+}
+
+#[test]
+fn words_know_their_place_across_continuations() {
+    let source = "FROM a\nENV A=x$\\\nundefined B=\"$t\\\nwo\"\n";
+    let parsed = parse(source);
+    let InstructionKind::Env(pairs) = &parsed.dockerfile.stages[0].instructions[0].kind else { panic!() };
+    let found: Vec<_> = pairs
+        .iter()
+        .flat_map(|pair| pair.value.expand('\\', &|_| None).expect("a value").undefined)
+        .map(|name| (name.value, &source[name.span.start..name.span.end]))
+        .collect();
+    assert_eq!(found, [("undefined".to_owned(), "$\\\nundefined"), ("two".to_owned(), "$t\\\nwo")]);
+}
+
+#[test]
+fn flag_values_know_their_place_behind_quotes() {
+    let source = "FROM a\nCOPY --chown='a'\"$b\":${c^} x y\n";
+    let parsed = parse(source);
+    let InstructionKind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else { panic!() };
+    let chown = copy.chown.as_ref().expect("a flag");
+    assert_eq!(chown.raw, "a$b:${c^}");
+    let error = chown.expand('\\', &|_| None).expect_err("an unsupported modifier");
+    assert_eq!(&source[error.span.start..error.span.end], "^");
+}
+
+#[test]
+fn broken_instructions_are_left_out() {
+    let parsed = parse("FROM a\nCPOY x y\nUSER u\nFROM b c\nUSER lost\nFROM d\nUSER v\n");
+    assert_eq!(parsed.diagnostics.len(), 2);
+    let stages: Vec<_> = parsed
+        .dockerfile
+        .stages
+        .iter()
+        .map(|stage| (stage.index, &*stage.base.raw, stage.instructions.len()))
+        .collect();
+    assert_eq!(stages, [(0, "a", 1), (1, "d", 1)]);
+}
+
+#[test]
+fn triggers_are_single_instructions() {
+    let instruction = parse_trigger("RUN a \\\n b").expect("a trigger");
+    assert_eq!((&*instruction.text, &*instruction.keyword.value), ("RUN a  b", "RUN"));
+    for (trigger, expected) in [
+        ("", "invalid-trigger"),
+        ("# comment", "invalid-trigger"),
+        ("FROM a", "invalid-trigger"),
+        ("ONBUILD RUN a", "invalid-trigger"),
+        ("MAINTAINER a", "invalid-trigger"),
+        ("RUN a\nRUN b", "invalid-trigger"),
+        ("BANANA", "unknown-instruction"),
+        ("COPY a", "missing-argument"),
+        ("RUN <<EOF\nRUN b\nEOF", "unsupported"),
+        ("RUN --mount=type=cache,target=/x a", "unsupported"),
+    ] {
+        let codes: Vec<_> =
+            parse_trigger(trigger).expect_err(trigger).iter().map(|diagnostic| diagnostic.code).collect();
+        assert_eq!(codes, [expected], "{trigger:?}");
+    }
+}
+
+#[test]
+fn onbuild_keeps_the_trigger_as_written() {
+    let parsed = parse("FROM a\nonbuild   copy --chown=1 \\\n  x   y  \n");
+    let InstructionKind::Onbuild(trigger) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+        panic!()
+    };
+    assert_eq!(trigger.value, "copy --chown=1   x   y  ");
+}
+
+#[test]
+fn long_lines_are_refused() {
+    let text = |length: usize| format!("FROM a\nRUN {}\n", "x".repeat(length - 4));
+    assert_eq!(parse(&text(65_535)).diagnostics, []);
+    assert_eq!(parse(&text(65_536)).diagnostics[0].code, "line-too-long");
+}
