@@ -143,14 +143,13 @@ impl<'a> Slice<'a> {
     }
 
     pub(crate) fn word(self) -> Word {
-        let mut origin = Vec::new();
-        for (index, &(at, source)) in self.text.runs.iter().enumerate() {
-            let run_end = self.text.runs.get(index + 1).map_or(self.text.value.len(), |next| next.0);
-            if run_end > self.start && at < self.end {
-                let skipped = self.start.saturating_sub(at);
-                origin.push((at.saturating_sub(self.start), source + skipped));
-            }
-        }
+        let runs = &self.text.runs;
+        let first = runs.partition_point(|&(at, _)| at <= self.start).saturating_sub(1);
+        let mut origin: Vec<_> = runs[first.min(runs.len())..]
+            .iter()
+            .take_while(|&&(at, _)| at < self.end)
+            .map(|&(at, source)| (at.saturating_sub(self.start), source + self.start.saturating_sub(at)))
+            .collect();
         if origin.len() == 1 {
             origin.clear();
         }

@@ -46,12 +46,8 @@ pub(super) fn array(arguments: Slice<'_>) -> Option<Result<Vec<Element<'_>>, Box
     }
     let Some(element) = not_string else { return Some(Ok(elements)) };
     Some(Err(Box::new(
-        Diagnostic::error(
-            "json-not-string",
-            element.span(),
-            format!("array element `{}` is not a string", element.as_str()),
-        )
-        .with_help("put double quotes around it"),
+        Diagnostic::error("json-not-string", element.span(), "array element is not a string")
+            .with_help("put double quotes around it"),
     )))
 }
 
