@@ -1,6 +1,7 @@
 //! Assembled images to where they were asked for: tags of the store, OCI layouts, registries.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,15 +47,14 @@ pub fn publish(
     events: &Events,
 ) -> Result<(), Error> {
     match sink {
-        Sink::Registry => push(image, tags, client, settings, events),
+        Sink::Registry => {
+            push(image, tags, client, settings, events)?;
+            // Kept under its tags as well, without the base's layers that nobody here needed.
+            tag_in_store(image, tags, settings)
+        }
         Sink::Store => {
             fetch_missing(image, settings)?;
-            let layout = settings.store.layout();
-            tags.iter().try_for_each(|tag| {
-                layout
-                    .tag(&tag.to_string(), &image.descriptor)
-                    .map_err(|e| Error::world(format!("cannot tag `{tag}` in the store"), e))
-            })
+            tag_in_store(image, tags, settings)
         }
         Sink::LayoutFolder(path) => {
             fetch_missing(image, settings)?;
@@ -65,6 +65,15 @@ pub fn publish(
             write_archive(image, tags, path, settings)
         }
     }
+}
+
+fn tag_in_store(image: &AssembledImage, tags: &[Reference], settings: &Settings) -> Result<(), Error> {
+    let layout = settings.store.layout();
+    tags.iter().try_for_each(|tag| {
+        layout
+            .tag(&tag.to_string(), &image.descriptor)
+            .map_err(|e| Error::world(format!("cannot tag `{tag}` in the store"), e))
+    })
 }
 
 fn fetch_missing(image: &AssembledImage, settings: &Settings) -> Result<(), Error> {
@@ -123,7 +132,6 @@ fn write_archive(
         .layout()
         .write_archive(&mut file, &images)
         .map_err(|e| Error::world(format!("cannot write the archive `{}`", path.display()), e))?;
-    use std::os::unix::fs::PermissionsExt as _;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
     Ok(())

@@ -92,13 +92,12 @@ impl ImageSource for Puller {
     fn resolve(&self, reference: &str, platform: &Platform) -> Result<ResolvedImage, Boxed> {
         let parsed: Reference = reference.parse()?;
         let canonical = parsed.to_string();
-        let (manifest_digest, manifest, config) = match self.local(&parsed, platform) {
-            Some(found) => found,
-            None => {
-                self.events.build(EventKind::Transfer(format!("resolving {canonical}")));
-                let resolved = self.client.resolve(&parsed, platform)?;
-                (resolved.descriptor.digest, resolved.manifest, resolved.config)
-            }
+        let (manifest_digest, manifest, config) = if let Some(found) = self.local(&parsed, platform) {
+            found
+        } else {
+            self.events.build(EventKind::Transfer(format!("resolving {canonical}")));
+            let resolved = self.client.resolve(&parsed, platform)?;
+            (resolved.descriptor.digest, resolved.manifest, resolved.config)
         };
         if manifest.layers.len() != config.rootfs.diff_ids.len() {
             return Err(

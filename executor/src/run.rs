@@ -203,7 +203,7 @@ impl Runner<'_> {
         if end != CommandEnd::Exited(0) {
             return Err(Error::Command { step, failure: CommandFailure { end, output_tail: tail.into() } });
         }
-        let captured = capture(&upper, started, &root, self.store())?;
+        let captured = capture(&upper, started, &root, &self.layers.tree(parent)?, self.store())?;
         for socket in &captured.sockets {
             let shown = socket.escape_ascii();
             self.events.step(

@@ -57,20 +57,20 @@ pub(crate) fn main(plan: &Plan) -> Report {
     }
     let command = exec::Prepared::new(&plan.args, &env, &plan.cwd, &user);
     match command.and_then(|command| command.start()) {
-        Ok(pid) => reap(pid, stubs),
+        Ok(pid) => reap(pid, &stubs),
         Err(reason) => Report::NotStarted { reason },
     }
 }
 
 /// Waits for everything that ends, until the command does.
-fn reap(command: Pid, stubs: Vec<PathBuf>) -> Report {
+fn reap(command: Pid, stubs: &[PathBuf]) -> Report {
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == command => {
                 let signal = status.terminating_signal();
                 return signal.map_or_else(
-                    || Report::Exited { code: status.exit_status().unwrap_or(1), stubs: stubs.clone() },
-                    |signal| Report::Signalled { signal, stubs: stubs.clone() },
+                    || Report::Exited { code: status.exit_status().unwrap_or(1), stubs: stubs.to_vec() },
+                    |signal| Report::Signalled { signal, stubs: stubs.to_vec() },
                 );
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

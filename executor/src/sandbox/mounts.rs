@@ -314,16 +314,13 @@ fn mounts_below(path: &Path) -> Vec<PathBuf> {
 /// Makes the new root the root, so that nothing of the old one can be reached.
 fn pivot(root: BorrowedFd<'_>) -> Result<()> {
     rustix::process::fchdir(root).trying("enter the new root")?;
-    match rustix::process::pivot_root(".", ".") {
-        Ok(()) => {
-            // The old root lies over the new one at the same place.
-            rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).trying("leave the old root")?;
-        }
+    if rustix::process::pivot_root(".", ".").is_ok() {
+        // The old root lies over the new one at the same place.
+        rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).trying("leave the old root")?;
+    } else {
         // Some containers forbid it; moving the mount over the old root does as well.
-        Err(_) => {
-            rustix::mount::mount_move(".", "/").trying("move the new root")?;
-            rustix::process::chroot(".").trying("enter the new root")?;
-        }
+        rustix::mount::mount_move(".", "/").trying("move the new root")?;
+        rustix::process::chroot(".").trying("enter the new root")?;
     }
     rustix::process::chdir("/").trying("enter the new root")
 }

@@ -13,7 +13,7 @@ use crate::BUILD_TIME;
 use crate::error::{Error, Named as _, host_path};
 use crate::state::NewLayer;
 use crate::store::Store;
-use crate::tree::{LayerTree, Node, NodeKind, file_name, parent};
+use crate::tree::{LayerTree, Node, NodeKind, StackedTree, file_name, parent};
 
 /// What a RUN left in its upper directory.
 #[derive(Debug)]
@@ -29,13 +29,24 @@ pub struct Captured {
 /// Makes a layer of an upper directory and puts its blob into the store.
 ///
 /// A time that is not before `started` says only when the build ran: it becomes [`BUILD_TIME`], on the disk as well,
-/// so that the directory can serve as the layer's snapshot. `root` is what the root directory was given at the start.
+/// so that the directory can serve as the layer's snapshot. `root` is what the root directory was given at the start,
+/// `below` the state that the upper directory lies on.
 ///
 /// # Errors
 /// Fails where the disk does.
-pub fn capture(upper: &Path, started: Timestamp, root: &Node, store: &Store) -> Result<Captured, Error> {
+pub fn capture(
+    upper: &Path,
+    started: Timestamp,
+    root: &Node,
+    below: &StackedTree,
+    store: &Store,
+) -> Result<Captured, Error> {
     let found = scan(upper, Reading::OverlayUpper, &|_, _| Verdict::Keep)?;
     let mut tree = found.tree;
+    // overlayfs marks every new directory; the mark means something only over a directory.
+    for (path, node) in tree.nodes.iter_mut().filter(|(_, node)| node.opaque) {
+        node.opaque = below.lookup(path).is_some_and(|found| found.node.is_directory());
+    }
     let handle = open_root(upper)?;
     let stat = rustix::fs::fstat(&handle).named("look at", upper)?;
     if (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) != (root.mode, root.uid, root.gid) {
