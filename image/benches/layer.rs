@@ -32,10 +32,8 @@ fn main() {
         for compression in [
             Compression::None,
             Compression::Gzip { level: 1 },
-            Compression::Gzip { level: 4 },
             Compression::Gzip { level: 5 },
             Compression::Gzip { level: 6 },
-            Compression::Gzip { level: 9 },
             Compression::Zstd { level: 3 },
         ] {
             let (mut size, mut uncompressed) = (0, 0);
