@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use kairn_image::Digest;
 use kairn_image::compression::decompress;
+use kairn_image::layer::read_layer;
 
 use crate::copy::View;
 use crate::error::Error;
@@ -16,6 +17,9 @@ use crate::snapshot::unpack::{self, Unpack};
 use crate::state::{State, StateLayer};
 use crate::store::Store;
 use crate::tree::{LastComponent, LayerTree, NodeKind, StackedTree};
+
+/// The most bytes of a file that [`Materializer::read_file`] takes.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How many layers are fetched and unpacked at a time.
 const PARALLEL_LAYERS: usize = 4;
@@ -118,12 +122,29 @@ impl Materializer {
         if !matches!(found.node.kind, NodeKind::File { .. } | NodeKind::Hardlink { .. }) {
             return Ok(String::new());
         }
-        let snapshots = self.snapshots(state)?;
-        let root = crate::snapshot::read::open_root(&snapshots[found.layer])?;
+        let layer = &state.layers[found.layer];
         let mut bytes = Vec::new();
-        crate::snapshot::read::open_file(root.as_fd(), &resolved)?
-            .take(16 * 1024 * 1024)
-            .read_to_end(&mut bytes)?;
+        if let Some(snapshot) = self.store.snapshot(&layer.chain_id) {
+            let root = crate::snapshot::read::open_root(&snapshot)?;
+            let file = crate::snapshot::read::open_file(root.as_fd(), &resolved)?;
+            file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+        } else {
+            // One small file is no reason to unpack a layer.
+            self.puller.ensure_blob(layer)?;
+            let digest = &layer.descriptor.digest;
+            let blob = self
+                .store
+                .layout()
+                .open_blob(digest)
+                .map_err(|e| Error::world(format!("cannot open the layer {digest}"), e))?;
+            read_layer::<Error>(blob, &mut |entry, content| {
+                if entry.path == resolved {
+                    bytes.clear();
+                    content.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+                }
+                Ok(())
+            })?;
+        }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 

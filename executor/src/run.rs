@@ -200,6 +200,13 @@ impl Runner<'_> {
             tail.push_back(line.clone());
             self.events.step(step, EventKind::Output(line));
         })?;
+        if end != CommandEnd::Exited(0) && is_disk_full(work) {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(Error::world(
+                format!("the command failed ({end}), and its disk has no space left"),
+                full,
+            ));
+        }
         if end != CommandEnd::Exited(0) {
             return Err(Error::Command { step, failure: CommandFailure { end, output_tail: tail.into() } });
         }
@@ -237,15 +244,33 @@ impl Runner<'_> {
 
     fn copy(&self, step: StepId, op: &CopyOp) -> Result<State, Error> {
         let parent = self.root(step);
-        let source = match self.input(step, Input::Source) {
-            Outcome::Context(context) => Source::context(op, &context)?,
-            Outcome::State(state) => Source::State(state),
+        let parts = |source: Digest| {
+            key_parts(self.graph.op(step), &[(Input::Root, parent.content), (Input::Source, source)])
         };
-        let parts = key_parts(
-            self.graph.op(step),
-            &[(Input::Root, parent.content), (Input::Source, source.digest())],
-        );
-        self.cached(step, &parent, parts, || self.copy_files(step, op, &parent, &source))
+        let source_state = match self.input(step, Input::Source) {
+            Outcome::Context(context) => {
+                let source = Source::context(op, &context)?;
+                let parts = parts(source.digest());
+                return self.cached(step, &parent, parts, || self.copy_files(step, op, &parent, &source));
+            }
+            Outcome::State(state) => state,
+        };
+        // The source's whole state is known without looking into it; where it changed, what is copied may not have.
+        let whole = parts(source_state.content).key().0;
+        if let Some(record) = self.store().record(&whole).filter(|_| !self.settings.no_cache) {
+            self.events.step(step, EventKind::Finished(Completion::Cached));
+            return Ok(parent.with_layer(record.into_layer()));
+        }
+        let tree = self.layers.tree(&source_state)?;
+        let selected = select::select(&op.sources, &tree)?;
+        let parts = parts(select::selection_digest(op, &selected, &tree, &|_| None));
+        let selection = parts.key().0;
+        let source = Source::State(source_state);
+        let state = self.cached(step, &parent, parts, || self.copy_files(step, op, &parent, &source))?;
+        if let Some(record) = self.store().record(&selection) {
+            self.store().put_record(&whole, &record)?;
+        }
+        Ok(state)
     }
 
     fn copy_files(
@@ -363,6 +388,11 @@ fn prepare_upper(upper: &std::path::Path, below: Option<&PathBuf>) -> Result<Nod
     std::os::unix::fs::chown(upper, Some(uid), Some(gid)).named("set the owner of", upper)?;
     fs_err::set_permissions(upper, std::fs::Permissions::from_mode(mode))?;
     Ok(Node::directory(mode, uid, gid, crate::BUILD_TIME))
+}
+
+/// Whether the disk of the store has next to nothing left.
+fn is_disk_full(work: &WorkDir) -> bool {
+    rustix::fs::statvfs(work.path()).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < 128 * 1024)
 }
 
 /// The file system's own idea of now, which is what it gives to files.

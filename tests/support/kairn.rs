@@ -70,6 +70,7 @@ impl Kairn {
 
     /// Runs a prepared build, which must succeed, and returns the image.
     #[track_caller]
+    #[expect(clippy::unused_self, reason = "reads as this kairn's image")]
     pub(crate) fn image_by(&self, build: Invocation) -> Image {
         let out = test_dir("image-");
         let layout = out.path().join("oci");

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::{BufRead as _, Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
 
 use rustix::event::{PollFd, PollFlags};
@@ -23,9 +23,15 @@ pub fn main() -> i32 {
     let Ok(plan) = serde_json::from_slice::<Plan>(&line) else { return 3 };
     // Opened now: init's new root becomes this process's root as well.
     let Ok(mut file) = File::create(plan.work.join("report")) else { return 3 };
+    // A command may fill the disk; the report must have its place by then. (JSON ends in blanks as well as without.)
+    if file.write_all(&[b' '; 16 * 1024]).is_err() {
+        return 3;
+    }
     let report = supervise(&plan);
-    let written =
-        serde_json::to_vec(&report).map_err(std::io::Error::from).and_then(|bytes| file.write_all(&bytes));
+    let written = serde_json::to_vec(&report).map_err(std::io::Error::from).and_then(|bytes| {
+        file.rewind()?;
+        file.write_all(&bytes)
+    });
     i32::from(written.is_err()) * 3
 }
 
