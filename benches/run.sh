@@ -9,6 +9,7 @@ top=$(cd "$here/.." && pwd)
 source "$top/scripts/registry.sh"
 
 runs=${RUNS-3}
+level=5 # that of kairn's layers
 bound_kib=$((256 * 1024))
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/kairn-bench.XXXXXX")
 trap 'stop_registry; rm -rf "$work"' EXIT
@@ -79,11 +80,11 @@ copies() {
     memory "COPY of $what, pushed" "$PEAK"
     measure true "$push"
     local again=$SECONDS_
-    measure true "tar -C $context -cf - tree | gzip -6 >$work/out.tar.gz"
-    row "COPY of $what, cold, pushed" "tar | gzip -6, to a file" "$kairn" "$SECONDS_"
-    measure true "tar -C $context -cf - tree | pigz -6 -p 2 >$work/out.tar.gz"
-    row "" "tar | pigz -6 -p 2, to a file" "$kairn" "$SECONDS_"
-    row "the same again, nothing changed" "tar | pigz -6 -p 2, to a file" "$again" "$SECONDS_"
+    measure true "tar -C $context -cf - tree | gzip -$level >$work/out.tar.gz"
+    row "COPY of $what, cold, pushed" "tar | gzip -$level, to a file" "$kairn" "$SECONDS_"
+    measure true "tar -C $context -cf - tree | pigz -$level -p 2 >$work/out.tar.gz"
+    row "" "tar | pigz -$level -p 2, to a file" "$kairn" "$SECONDS_"
+    row "the same again, nothing changed" "tar | pigz -$level -p 2, to a file" "$again" "$SECONDS_"
 }
 
 runs_on_debian() {

@@ -36,7 +36,7 @@ show "kairn graph -f examples/hello/Dockerfile examples/hello"
 say "Building it: watch words and banner at the same time"
 show "kairn build -t hello -o type=oci,dest=hello,tar=false examples/hello"
 digest=$("$KAIRN" build --progress plain --jobs 2 -t hello -o "type=oci,dest=$work/hello,tar=false" "${arguments[@]}" "$here" |
-    tee /dev/stderr | awk 'NR == 1 { print $1 }')
+    tee >(cat >&2) | awk 'NR == 1 { print $1 }')
 
 say "When each step ran (built once more without the cache)"
 "$KAIRN" build --no-cache --progress json --jobs 2 "${arguments[@]}" "$here" >/dev/null 2>"$work/events"
