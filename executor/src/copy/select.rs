@@ -7,7 +7,7 @@ use kairn_image::Digest;
 
 use crate::error::Error;
 use crate::glob;
-use crate::tree::{LastComponent, Node, NodeKind, StackedTree, file_name, hash_node, join};
+use crate::tree::{Found, LastComponent, Node, NodeKind, StackedTree, file_name, hash_node, join};
 
 /// A file or directory that a source names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,34 +105,72 @@ pub fn selection_digest(
     contents: &dyn Fn(&[u8]) -> Option<[u8; 32]>,
 ) -> Digest {
     let mut hasher = blake3::Hasher::new();
-    let mut add = |name: &[u8], path: &[u8], node: &Node| {
-        let mut node = node.clone();
+    let mut add = |name: &[u8], path: &[u8], found: Found<'_>| {
+        let mut node = found.node.clone();
         if op.ownership == Ownership::Root || op.chown.is_some() {
             (node.uid, node.gid) = (0, 0);
         }
         if op.mode.is_some() {
             node.mode = 0;
         }
-        if let NodeKind::Hardlink { .. } = &node.kind
-            && let Some(content) = contents(path)
-        {
-            // A further name of a file is told from the file by its target, and both by the content.
-            node.xattrs.insert(b"content".to_vec(), content.to_vec());
-        }
-        if let NodeKind::File { content, .. } = &mut node.kind
-            && let Some(known) = contents(path)
-        {
-            *content = known;
+        // A further name of a file holds what the file holds, also where the file itself is not selected.
+        let held = contents(path).or_else(|| match tree.link_target(found)?.1.kind {
+            NodeKind::File { content, .. } => Some(content),
+            _ => None,
+        });
+        match (&mut node.kind, held) {
+            (NodeKind::File { content, .. }, Some(held)) => *content = held,
+            (NodeKind::Hardlink { .. }, Some(held)) => {
+                node.xattrs.insert(b"content".to_vec(), held.to_vec());
+            }
+            _ => {}
         }
         hash_node(&mut hasher, name, &node);
     };
     for item in selected {
         if let Some(found) = tree.lookup(&item.path) {
-            add(&item.name, &item.path, found.node);
+            add(&item.name, &item.path, found);
         }
         for (path, found) in tree.walk(&item.path) {
-            add(&path[item.path.len()..], path, found.node);
+            add(&path[item.path.len()..], path, found);
         }
     }
     Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kairn_compiler::graph::Archives;
+    use kairn_image::layer::Timestamp;
+
+    use super::*;
+    use crate::tree::LayerTree;
+
+    #[test]
+    fn a_hard_link_counts_by_what_it_holds() {
+        let digest = |content: u8| {
+            let mut layer = LayerTree::default();
+            let mut add = |path: &[u8], kind| {
+                let node = Node { kind, ..Node::directory(0o644, 0, 0, Timestamp::default()) };
+                layer.nodes.insert(path.to_vec(), node);
+            };
+            add(b"a", NodeKind::File { size_bytes: 1, content: [content; 32] });
+            add(b"b", NodeKind::Hardlink { target: b"a".to_vec() });
+            let tree = StackedTree { layers: vec![Arc::new(layer)] };
+            let op = CopyOp {
+                sources: vec!["b".to_owned()],
+                dest: "/b".to_owned(),
+                chown: None,
+                mode: None,
+                ownership: Ownership::Keep,
+                archives: Archives::Copy,
+            };
+            let selected = select(&op.sources, &tree).unwrap();
+            selection_digest(&op, &selected, &tree, &|_| None)
+        };
+        assert_eq!(digest(1), digest(1));
+        assert_ne!(digest(1), digest(2));
+    }
 }
