@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use kairn_executor::sandbox::userns::{self, NAMESPACE_ARGUMENT, Refused};
+use kairn_executor::sandbox::userns::{self, NAMESPACE_ARGUMENT};
 use kairn_executor::sandbox::{HELPER_ARGUMENT, child};
 
 use crate::args::{Args, Command};
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
                     Err(refused) => Err(refused),
                 }
             };
-            run_build(&build, namespaces)
+            commands::build::run(&build, namespaces)
         }
         Command::Graph(graph) => commands::graph::run(&graph),
     };
@@ -65,10 +65,6 @@ fn main() -> ExitCode {
             exit_code(failure.code)
         }
     }
-}
-
-fn run_build(build: &args::Build, namespaces: Result<(), Refused>) -> Result<(), failure::Failure> {
-    commands::build::run(build, namespaces)
 }
 
 /// The exit code of a process; one that a signal killed gives 128 and the signal's number, as a shell says it.

@@ -1,6 +1,5 @@
 //! Layers and a config to an image.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp as Time;
@@ -69,14 +68,10 @@ pub fn assemble(
         ..target.config.clone()
     };
     let config_bytes = config.to_bytes();
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media_type::OCI_MANIFEST.to_owned()),
-        config: descriptor(media_type::OCI_CONFIG, &config_bytes),
-        layers: layers.iter().map(|layer| layer_descriptor(&layer.descriptor)).collect(),
-        annotations: BTreeMap::new(),
-        extra: BTreeMap::new(),
-    };
+    let manifest = Manifest::new(
+        descriptor(media_type::OCI_CONFIG, &config_bytes),
+        layers.iter().map(|layer| layer_descriptor(&layer.descriptor)).collect(),
+    );
     let manifest_bytes = manifest.to_bytes();
     let layout = settings.store.layout();
     for bytes in [&config_bytes, &manifest_bytes] {
@@ -92,32 +87,13 @@ pub fn assemble(
 }
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
-    Descriptor {
-        media_type: media_type.to_owned(),
-        digest: Digest::of(bytes),
-        size: bytes.len() as u64,
-        annotations: BTreeMap::new(),
-        platform: None,
-        extra: BTreeMap::new(),
-    }
+    Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
 }
 
-/// A layer as an OCI manifest names it: Docker's media types have OCI names for the same bytes.
+/// A layer as an OCI manifest names it.
 fn layer_descriptor(layer: &Descriptor) -> Descriptor {
-    let media_type = match layer.media_type.as_str() {
-        "application/vnd.docker.image.rootfs.diff.tar.gzip" => media_type::OCI_LAYER_GZIP,
-        "application/vnd.docker.image.rootfs.diff.tar" => media_type::OCI_LAYER,
-        "application/vnd.docker.image.rootfs.diff.tar.zstd" => media_type::OCI_LAYER_ZSTD,
-        other => other,
-    };
-    Descriptor {
-        media_type: media_type.to_owned(),
-        digest: layer.digest,
-        size: layer.size,
-        annotations: BTreeMap::new(),
-        platform: None,
-        extra: layer.extra.clone(),
-    }
+    let media_type = media_type::to_oci(&layer.media_type);
+    Descriptor { extra: layer.extra.clone(), ..Descriptor::new(media_type, layer.digest, layer.size) }
 }
 
 /// Writes a layer again with no time after `epoch`; the build's own times become the epoch.

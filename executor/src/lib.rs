@@ -17,6 +17,7 @@ pub mod error;
 pub mod events;
 pub mod glob;
 pub mod materialize;
+mod parallel;
 pub mod publish;
 pub mod pull;
 pub mod run;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kairn_image::Digest;
@@ -12,6 +11,7 @@ use kairn_image::layer::read_layer;
 
 use crate::copy::View;
 use crate::error::Error;
+use crate::parallel::each;
 use crate::pull::Puller;
 use crate::snapshot::unpack::{self, Unpack};
 use crate::state::{State, StateLayer};
@@ -20,9 +20,6 @@ use crate::tree::{LastComponent, LayerTree, NodeKind, StackedTree};
 
 /// The most bytes of a file that [`Materializer::read_file`] takes.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
-
-/// How many layers are fetched and unpacked at a time.
-const PARALLEL_LAYERS: usize = 4;
 
 /// Gives the names and the files of states.
 #[derive(Debug)]
@@ -58,7 +55,7 @@ impl Materializer {
             .collect();
         if !missing.is_empty() {
             let _lock = self.lock(state)?;
-            let fresh = in_parallel(&missing, |index| self.read_layer(&state.layers[index], None))?;
+            let fresh = self.read_layers(state, &missing)?;
             self.join(state, fresh)?;
         }
         let layers = state
@@ -80,16 +77,16 @@ impl Materializer {
             let wanted: Vec<usize> =
                 (0..state.layers.len()).filter(|at| missing(&state.layers[*at])).collect();
             let work = self.store.work_dir()?;
-            let fresh = in_parallel(&wanted, |index| {
+            let fresh = each(&wanted, &|&index| {
                 let into = work.path().join(index.to_string());
                 fs_err::create_dir(&into)?;
-                self.read_layer(&state.layers[index], Some(&into))
+                Ok((index, self.read_layer(&state.layers[index], Some(&into))?))
             })?;
             // The layers below that are only known by their snapshots must be known by their names as well.
             let below: Vec<usize> = (0..state.layers.len())
                 .filter(|at| !wanted.contains(at) && self.known_tree(&state.layers[*at]).is_none())
                 .collect();
-            let mut all = in_parallel(&below, |index| self.read_layer(&state.layers[index], None))?;
+            let mut all = self.read_layers(state, &below)?;
             all.extend(fresh);
             self.join(state, all)?;
         }
@@ -163,6 +160,12 @@ impl Materializer {
         Some(tree)
     }
 
+    /// Reads the names of some layers, each by itself.
+    fn read_layers(&self, state: &State, indexes: &[usize]) -> Result<BTreeMap<usize, Raw>, Error> {
+        let read = |&index: &usize| Ok((index, self.read_layer(&state.layers[index], None)?));
+        Ok(each(indexes, &read)?.into_iter().collect())
+    }
+
     /// Reads one layer by itself, checking that its uncompressed bytes are what the config says.
     fn read_layer(&self, layer: &StateLayer, into: Option<&Path>) -> Result<Raw, Error> {
         self.puller.ensure_blob(layer)?;
@@ -219,36 +222,6 @@ fn lost(layer: &StateLayer) -> Error {
         std::io::Error::from(std::io::ErrorKind::NotFound),
     )
     .with_help("build again; do not remove files from the store while a build runs")
-}
-
-/// Does some work for each index, a few at a time; the first failure stops what has not begun.
-fn in_parallel<T: Send>(
-    indexes: &[usize],
-    work: impl Fn(usize) -> Result<T, Error> + Sync,
-) -> Result<BTreeMap<usize, T>, Error> {
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Ok(BTreeMap::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..PARALLEL_LAYERS.min(indexes.len()) {
-            scope.spawn(|| {
-                while let Some(&index) = indexes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = work(index);
-                    let mut done = done.lock().expect("no holder of this lock panics");
-                    match (result, &mut *done) {
-                        (Ok(value), Ok(map)) => {
-                            map.insert(index, value);
-                        }
-                        (Err(error), Ok(_)) => {
-                            next.store(indexes.len(), Ordering::Relaxed);
-                            *done = Err(error);
-                        }
-                        (_, Err(_)) => {}
-                    }
-                }
-            });
-        }
-    });
-    done.into_inner().expect("no holder of this lock panics")
 }
 
 fn sha256() -> sha2::Sha256 {

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kairn_image::Descriptor;
 use kairn_image::layout::Layout;
@@ -15,11 +13,9 @@ use crate::assemble::AssembledImage;
 use crate::build::Settings;
 use crate::error::Error;
 use crate::events::{EventKind, Events};
+use crate::parallel::each;
 use crate::pull::parse;
 use crate::state::StateLayer;
-
-/// How many blobs are sent at a time.
-const PARALLEL_BLOBS: usize = 4;
 
 /// Where an image is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +73,7 @@ fn tag_in_store(image: &AssembledImage, tags: &[Reference], settings: &Settings)
 }
 
 fn fetch_missing(image: &AssembledImage, settings: &Settings) -> Result<(), Error> {
-    each_in_parallel(&image.layers, &|layer| settings.puller.ensure_blob(layer))
+    each(&image.layers, &|layer| settings.puller.ensure_blob(layer)).map(drop)
 }
 
 fn blobs(image: &AssembledImage) -> impl Iterator<Item = &Descriptor> {
@@ -152,7 +148,7 @@ fn push(
     for tags in repositories.values() {
         let target = tags[0];
         let failed = |e| Error::world(format!("cannot push `{target}`"), e);
-        each_in_parallel(&image.layers, &|layer| push_layer(layer, target, client, settings, events))?;
+        each(&image.layers, &|layer| push_layer(layer, target, client, settings, events))?;
         client.push_blob(settings.store.layout(), &image.manifest.config, target, None).map_err(failed)?;
         let bytes = image.manifest.to_bytes();
         for tag in tags {
@@ -190,25 +186,4 @@ fn push_layer(
         events.build(EventKind::Transfer(format!("pushed the layer {digest} ({mebibytes} MiB)")));
     }
     Ok(())
-}
-
-fn each_in_parallel<T: Sync>(
-    items: &[T],
-    work: &(dyn Fn(&T) -> Result<(), Error> + Sync),
-) -> Result<(), Error> {
-    let next = AtomicUsize::new(0);
-    let failure = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..PARALLEL_BLOBS.min(items.len()) {
-            scope.spawn(|| {
-                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(error) = work(item) {
-                        next.store(items.len(), Ordering::Relaxed);
-                        failure.lock().expect("no holder of this lock panics").get_or_insert(error);
-                    }
-                }
-            });
-        }
-    });
-    failure.into_inner().expect("no holder of this lock panics").map_or(Ok(()), Err)
 }

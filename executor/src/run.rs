@@ -119,7 +119,7 @@ impl Runner<'_> {
         step: StepId,
         parent: &State,
         parts: KeyParts,
-        work: impl FnOnce() -> Result<(NewLayer, LayerTree, Option<PathBuf>), Error>,
+        work: impl FnOnce() -> Result<Made, Error>,
     ) -> Result<State, Error> {
         let key = parts.key().0;
         let found = |store: &Store| if self.settings.no_cache { None } else { store.record(&key) };
@@ -136,11 +136,11 @@ impl Runner<'_> {
         }
         let started = Instant::now();
         self.events.step(step, EventKind::Started);
-        let (layer, tree, snapshot) = work()?;
+        let Made { layer, tree, snapshot } = work()?;
         let state = parent.with_layer(layer.clone());
         let chain_id = *state.chain_id().expect("a state with a layer has a chain id");
         self.layers.put_tree(&chain_id, tree)?;
-        if let Some(unpacked) = snapshot {
+        if let Some((unpacked, _work)) = snapshot {
             self.store().put_snapshot(&chain_id, &unpacked)?;
         }
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -152,18 +152,10 @@ impl Runner<'_> {
     fn run(&self, step: StepId, op: &RunOp) -> Result<State, Error> {
         let parent = self.root(step);
         let parts = key_parts(self.graph.op(step), &[(Input::Root, parent.content)]);
-        // The work folder must live until the upper directory has been moved out of it.
-        let work = self.store().work_dir()?;
-        self.cached(step, &parent, parts, || self.execute(step, op, &parent, &work))
+        self.cached(step, &parent, parts, || self.execute(step, op, &parent))
     }
 
-    fn execute(
-        &self,
-        step: StepId,
-        op: &RunOp,
-        parent: &State,
-        work: &WorkDir,
-    ) -> Result<(NewLayer, LayerTree, Option<PathBuf>), Error> {
+    fn execute(&self, step: StepId, op: &RunOp, parent: &State) -> Result<Made, Error> {
         if let Err(refused) = &self.settings.namespaces {
             return Err(Error::World {
                 step: Some(step),
@@ -172,6 +164,7 @@ impl Runner<'_> {
                 help: Some(refused.help.clone()),
             });
         }
+        let work = self.store().work_dir()?;
         let mut lowers = self.layers.snapshots(parent)?;
         lowers.reverse();
         let upper = work.path().join("upper");
@@ -191,7 +184,7 @@ impl Runner<'_> {
             resolv_conf: self.settings.resolv_conf.clone(),
             hosts: self.settings.hosts.clone(),
         };
-        let started = now_on_disk(work)?;
+        let started = now_on_disk(&work)?;
         let mut tail = std::collections::VecDeque::new();
         let end = sandbox::run(&plan, &self.settings.program, self.cancel, &mut |line| {
             if tail.len() == TAIL_LINES {
@@ -200,7 +193,7 @@ impl Runner<'_> {
             tail.push_back(line.clone());
             self.events.step(step, EventKind::Output(line));
         })?;
-        if end != CommandEnd::Exited(0) && is_disk_full(work) {
+        if end != CommandEnd::Exited(0) && is_disk_full(&work) {
             let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
             return Err(Error::world(
                 format!("the command failed ({end}), and its disk has no space left"),
@@ -218,7 +211,7 @@ impl Runner<'_> {
                 EventKind::Notice(format!("the socket `/{shown}` cannot be in a layer: left out")),
             );
         }
-        Ok((captured.layer, captured.tree, Some(upper)))
+        Ok(Made { layer: captured.layer, tree: captured.tree, snapshot: Some((upper, work)) })
     }
 
     fn workdir(&self, step: StepId, op: &WorkdirOp) -> Result<State, Error> {
@@ -238,7 +231,7 @@ impl Runner<'_> {
             let mut plan = planner.finish();
             let layer =
                 write_layer(&mut plan.tree, self.store(), &mut |_, _| Ok(Box::new(std::io::empty())))?;
-            Ok((layer, plan.tree, None))
+            Ok(Made { layer, tree: plan.tree, snapshot: None })
         })
     }
 
@@ -273,13 +266,7 @@ impl Runner<'_> {
         Ok(state)
     }
 
-    fn copy_files(
-        &self,
-        step: StepId,
-        op: &CopyOp,
-        parent: &State,
-        source: &Source,
-    ) -> Result<(NewLayer, LayerTree, Option<PathBuf>), Error> {
+    fn copy_files(&self, step: StepId, op: &CopyOp, parent: &State, source: &Source) -> Result<Made, Error> {
         let (view, selected, digests) = match source {
             Source::Context { context, selected, digests, .. } => {
                 (context.view()?.clone(), selected.clone(), digests.clone())
@@ -311,7 +298,7 @@ impl Runner<'_> {
         }
         let LayerPlan { tree, contents } = &mut plan;
         let layer = write_layer(tree, self.store(), &mut |path, _| open_content(&contents[path], &view))?;
-        Ok((layer, plan.tree, None))
+        Ok(Made { layer, tree: plan.tree, snapshot: None })
     }
 
     /// Resolves `--chown`; as in BuildKit, an unknown name means root.
@@ -328,6 +315,14 @@ impl Runner<'_> {
             Owner { uid: 0, gid: 0 }
         }))
     }
+}
+
+/// What a step's work made.
+struct Made {
+    layer: NewLayer,
+    tree: LayerTree,
+    /// The layer already unpacked, in the work folder that must outlive its move into the store.
+    snapshot: Option<(PathBuf, WorkDir)>,
 }
 
 /// What a COPY reads from.

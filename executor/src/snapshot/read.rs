@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::{DEVICE_XATTR, OPAQUE_XATTR, belongs_in_layer};
 use crate::error::{Error, Named as _, host_path};
-use crate::tree::{LayerTree, Node, NodeKind, ancestors, join};
+use crate::tree::{LayerTree, Node, NodeKind, join};
 
 /// What a filter says of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,29 +242,5 @@ fn parse_device(value: &[u8]) -> Option<NodeKind> {
         "c" => Some(NodeKind::CharDevice(major, minor)),
         "b" => Some(NodeKind::BlockDevice(major, minor)),
         _ => None,
-    }
-}
-
-/// The directories above any of the paths, which a layer of them should hold as well.
-pub fn directories_of<'a>(paths: impl Iterator<Item = &'a [u8]>) -> std::collections::BTreeSet<&'a [u8]> {
-    paths.flat_map(ancestors).collect()
-}
-
-/// A directory of the host with the tree of what is in it.
-#[derive(Debug)]
-pub struct HostTree {
-    /// The directory.
-    pub root: PathBuf,
-    /// A handle to it.
-    pub handle: OwnedFd,
-}
-
-impl HostTree {
-    /// Opens a directory.
-    ///
-    /// # Errors
-    /// Fails where it is missing or no directory.
-    pub fn open(root: &Path) -> Result<Self, Error> {
-        Ok(Self { root: root.to_owned(), handle: open_root(root)? })
     }
 }
