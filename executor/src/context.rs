@@ -49,7 +49,7 @@ impl Context {
         let found = scan(&self.root, Reading::Plain, &self.filter)?;
         let view = View {
             tree: StackedTree { layers: vec![Arc::new(found.tree)] },
-            roots: vec![Some(Arc::new(self.root.clone()))],
+            roots: vec![Arc::new(open_root(&self.root)?)],
         };
         Ok(self.view.get_or_init(|| view))
     }
@@ -60,7 +60,7 @@ impl Context {
     /// Fails where a file cannot be read.
     pub fn digests(&self, files: Vec<Vec<u8>>) -> Result<BTreeMap<Vec<u8>, [u8; 32]>, Error> {
         let known = self.digests.lock().expect("no holder of this lock panics").clone();
-        let root = open_root(&self.root)?;
+        let root = &self.view()?.roots[0];
         let fresh: BTreeMap<Vec<u8>, [u8; 32]> = files
             .into_par_iter()
             .filter(|path| !known.contains_key(path))

@@ -178,6 +178,12 @@ impl From<kairn_image::layer::ReadLayerError> for Error {
     }
 }
 
+impl From<crate::tree::TooManyLinks> for Error {
+    fn from(error: crate::tree::TooManyLinks) -> Self {
+        Self::user(error.to_string())
+    }
+}
+
 /// Names the operation and the object of a failed system call.
 pub trait Named<T> {
     /// Turns the error into one that says what was tried on what.

@@ -13,6 +13,7 @@ use crate::copy::View;
 use crate::error::Error;
 use crate::parallel::each;
 use crate::pull::Puller;
+use crate::snapshot::read::{open_file, open_root};
 use crate::snapshot::unpack::{self, Unpack};
 use crate::state::{State, StateLayer};
 use crate::store::Store;
@@ -102,7 +103,8 @@ impl Materializer {
     /// # Errors
     /// As [`Self::snapshots`].
     pub fn view(&self, state: &State) -> Result<View, Error> {
-        let roots = self.snapshots(state)?.into_iter().map(|path| Some(Arc::new(path))).collect();
+        let snapshots = self.snapshots(state)?;
+        let roots = snapshots.iter().map(|path| open_root(path).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(View { tree: self.tree(state)?, roots })
     }
 
@@ -113,8 +115,7 @@ impl Materializer {
     pub fn read_file(&self, state: &State, path: &str) -> Result<String, Error> {
         use std::os::fd::AsFd as _;
         let tree = self.tree(state)?;
-        let resolved =
-            tree.resolve(path.as_bytes(), LastComponent::Follow).map_err(|e| Error::user(e.to_string()))?;
+        let resolved = tree.resolve(path.as_bytes(), LastComponent::Follow)?;
         let Some(found) = tree.lookup(&resolved) else { return Ok(String::new()) };
         if !matches!(found.node.kind, NodeKind::File { .. } | NodeKind::Hardlink { .. }) {
             return Ok(String::new());
@@ -122,8 +123,8 @@ impl Materializer {
         let layer = &state.layers[found.layer];
         let mut bytes = Vec::new();
         if let Some(snapshot) = self.store.snapshot(&layer.chain_id) {
-            let root = crate::snapshot::read::open_root(&snapshot)?;
-            let file = crate::snapshot::read::open_file(root.as_fd(), &resolved)?;
+            let root = open_root(&snapshot)?;
+            let file = open_file(root.as_fd(), &resolved)?;
             file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
         } else {
             // One small file is no reason to unpack a layer.

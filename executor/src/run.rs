@@ -1,6 +1,7 @@
 //! What each op does: from its inputs' states to its own, by the store or by work.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -242,8 +243,8 @@ impl Runner<'_> {
         };
         let source_state = match self.input(step, Input::Source) {
             Outcome::Context(context) => {
-                let source = Source::context(op, &context)?;
-                let parts = parts(source.digest());
+                let (source, digest) = Source::context(op, &context)?;
+                let parts = parts(digest);
                 return self.cached(step, &parent, parts, || self.copy_files(step, op, &parent, &source));
             }
             Outcome::State(state) => state,
@@ -268,7 +269,7 @@ impl Runner<'_> {
 
     fn copy_files(&self, step: StepId, op: &CopyOp, parent: &State, source: &Source) -> Result<Made, Error> {
         let (view, selected, digests) = match source {
-            Source::Context { context, selected, digests, .. } => {
+            Source::Context { context, selected, digests } => {
                 (context.view()?.clone(), selected.clone(), digests.clone())
             }
             Source::State(state) => {
@@ -297,7 +298,9 @@ impl Runner<'_> {
             fill_digests(&mut plan, &digests);
         }
         let LayerPlan { tree, contents } = &mut plan;
-        let layer = write_layer(tree, self.store(), &mut |path, _| open_content(&contents[path], &view))?;
+        let layer = write_layer(tree, self.store(), &mut |path, _| {
+            open_content(&contents[path], &view).map(|file| Box::new(file) as Box<dyn std::io::Read>)
+        })?;
         Ok(Made { layer, tree: plan.tree, snapshot: None })
     }
 
@@ -327,31 +330,20 @@ struct Made {
 
 /// What a COPY reads from.
 enum Source {
-    Context {
-        context: Arc<Context>,
-        selected: Vec<Selected>,
-        digests: BTreeMap<Vec<u8>, [u8; 32]>,
-        digest: Digest,
-    },
+    Context { context: Arc<Context>, selected: Vec<Selected>, digests: BTreeMap<Vec<u8>, [u8; 32]> },
     State(Arc<State>),
 }
 
 impl Source {
-    fn context(op: &CopyOp, context: &Arc<Context>) -> Result<Self, Error> {
+    /// What a COPY takes of a context, and the digest of that.
+    fn context(op: &CopyOp, context: &Arc<Context>) -> Result<(Self, Digest), Error> {
         let view = context.view()?;
         let selected =
             select::select(&op.sources, &view.tree).map_err(|error| explain_missing(error, op, context))?;
         let files: Vec<Vec<u8>> = select::files(&selected, &view.tree).into_keys().collect();
         let digests = context.digests(files)?;
         let digest = select::selection_digest(op, &selected, &view.tree, &|path| digests.get(path).copied());
-        Ok(Self::Context { context: Arc::clone(context), selected, digests, digest })
-    }
-
-    fn digest(&self) -> Digest {
-        match self {
-            Self::Context { digest, .. } => *digest,
-            Self::State(state) => state.content,
-        }
+        Ok((Self::Context { context: Arc::clone(context), selected, digests }, digest))
     }
 }
 
@@ -401,19 +393,9 @@ fn now_on_disk(work: &WorkDir) -> Result<Timestamp, Error> {
     })
 }
 
-fn open_in_view(view: &View, layer: usize, path: &[u8]) -> Result<std::fs::File, Error> {
-    use std::os::fd::AsFd as _;
-    let root = view.roots.get(layer).and_then(Option::as_ref).expect("a view that is read has its contents");
-    open_file(open_root(root)?.as_fd(), path)
-}
-
-fn open_content(content: &Content, view: &View) -> Result<Box<dyn std::io::Read>, Error> {
-    use std::os::fd::AsFd as _;
-    let file = match &content.archive {
-        Some(root) => open_file(open_root(root)?.as_fd(), &content.path)?,
-        None => open_in_view(view, content.layer, &content.path)?,
-    };
-    Ok(Box::new(file))
+fn open_content(content: &Content, view: &View) -> Result<std::fs::File, Error> {
+    let root = content.archive.as_ref().unwrap_or(&view.roots[content.layer]);
+    open_file(root.as_fd(), &content.path)
 }
 
 /// Unpacks what ADD was given, if it is an archive.
@@ -421,20 +403,20 @@ fn unpack_archive(
     item: &Selected,
     view: &View,
     into: &std::path::Path,
-) -> Result<Option<(LayerTree, PathBuf)>, Error> {
+) -> Result<Option<(LayerTree, OwnedFd)>, Error> {
     let Some(found) = view.tree.lookup(&item.path) else { return Ok(None) };
     if !matches!(found.node.kind, NodeKind::File { .. } | NodeKind::Hardlink { .. }) {
         return Ok(None);
     }
     let unreadable = |e| Error::world(format!("cannot read `{}`", item.path.escape_ascii()), e);
-    let layer = found.layer;
-    if !is_tar_archive(open_in_view(view, layer, &item.path)?).map_err(unreadable)? {
+    let root = &view.roots[found.layer];
+    if !is_tar_archive(open_file(root.as_fd(), &item.path)?).map_err(unreadable)? {
         return Ok(None);
     }
     fs_err::create_dir(into)?;
-    let file = open_in_view(view, layer, &item.path)?;
+    let file = open_file(root.as_fd(), &item.path)?;
     let tree = unpack::unpack(file, into, Unpack::Contents)?;
-    Ok(Some((tree, into.to_owned())))
+    Ok(Some((tree, open_root(into)?)))
 }
 
 /// Writes the digests that the key was made of into the plan, so that a file that changed since is noticed.

@@ -301,37 +301,18 @@ impl StackedTree {
         implicit
     }
 
-    /// Follows the symbolic links of all components but, unless `follow_last`, the last; never leaves the root.
+    /// Follows the symbolic links of all components but, unless it says so, the last; never leaves the root.
     /// What does not exist is kept as it is written.
     ///
     /// # Errors
     /// Fails where more than 40 links are passed.
     pub fn resolve(&self, path: &[u8], last: LastComponent) -> Result<Vec<u8>, TooManyLinks> {
-        let mut pending: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
-        let mut resolved: Vec<u8> = Vec::new();
-        let mut links = 0;
-        while let Some(component) = pending.pop() {
-            if component == b".." {
-                resolved.truncate(parent(&resolved).map_or(0, <[u8]>::len));
-                continue;
-            }
-            let candidate = join(&resolved, &component);
-            let follow = last == LastComponent::Follow || !pending.is_empty();
-            match self.lookup(&candidate).map(|found| &found.node.kind) {
-                Some(NodeKind::Symlink { target }) if follow => {
-                    links += 1;
-                    if links > MAX_LINKS {
-                        return Err(TooManyLinks(path.to_vec()));
-                    }
-                    if target.starts_with(b"/") {
-                        resolved.clear();
-                    }
-                    pending.extend(components(target).rev().map(<[u8]>::to_vec));
-                }
-                _ => resolved = candidate,
-            }
-        }
-        Ok(resolved)
+        follow_links(path, last, |candidate| {
+            Ok(match self.lookup(candidate).map(|found| &found.node.kind) {
+                Some(NodeKind::Symlink { target }) => Some(target.clone()),
+                _ => None,
+            })
+        })
     }
 
     /// Everything below a directory (which must be resolved), as the merged file system shows it.
@@ -378,6 +359,42 @@ impl StackedTree {
             _ => Some((None, found.node)),
         }
     }
+}
+
+/// Follows the symbolic links of a path, which never leads above the root. `link` gives the text of a link, and nothing
+/// for what is no link; it is not asked about a last component that is kept.
+///
+/// # Errors
+/// Those of `link`, and where more than 40 links are passed.
+pub(crate) fn follow_links<E: From<TooManyLinks>>(
+    path: &[u8],
+    last: LastComponent,
+    mut link: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
+) -> Result<Vec<u8>, E> {
+    let mut pending: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
+    let mut resolved: Vec<u8> = Vec::new();
+    let mut links = 0;
+    while let Some(component) = pending.pop() {
+        if component == b".." {
+            resolved.truncate(parent(&resolved).map_or(0, <[u8]>::len));
+            continue;
+        }
+        let candidate = join(&resolved, &component);
+        let follow = last == LastComponent::Follow || !pending.is_empty();
+        let Some(target) = (if follow { link(&candidate)? } else { None }) else {
+            resolved = candidate;
+            continue;
+        };
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(TooManyLinks(path.to_vec()).into());
+        }
+        if target.starts_with(b"/") {
+            resolved.clear();
+        }
+        pending.extend(components(&target).rev().map(<[u8]>::to_vec));
+    }
+    Ok(resolved)
 }
 
 /// Whether a symbolic link as the last component of a path is followed.

@@ -6,7 +6,7 @@
 pub mod plan;
 pub mod select;
 
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::tree::StackedTree;
@@ -16,6 +16,6 @@ use crate::tree::StackedTree;
 pub struct View {
     /// The names.
     pub tree: StackedTree,
-    /// The directory that holds the contents of each layer of `tree`; empty where they have not been fetched.
-    pub roots: Vec<Option<Arc<PathBuf>>>,
+    /// A handle to the directory that holds the contents of each layer of `tree`.
+    pub roots: Vec<Arc<OwnedFd>>,
 }

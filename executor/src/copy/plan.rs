@@ -1,7 +1,7 @@
 //! Where copied files go, and what they become there.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use kairn_compiler::graph::{CopyOp, Ownership};
@@ -31,8 +31,8 @@ pub struct Content {
     pub layer: usize,
     /// The path in that layer.
     pub path: Vec<u8>,
-    /// The directory of an archive that has been unpacked, if it comes from one.
-    pub archive: Option<Arc<PathBuf>>,
+    /// A handle to the directory of an unpacked archive, if it comes from one.
+    pub archive: Option<Arc<OwnedFd>>,
 }
 
 /// Places files at a destination.
@@ -110,7 +110,7 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     /// As [`Self::copy`].
-    pub fn archive(&mut self, tree: &LayerTree, root: &Arc<PathBuf>, dest: &str) -> Result<(), Error> {
+    pub fn archive(&mut self, tree: &LayerTree, root: &Arc<OwnedFd>, dest: &str) -> Result<(), Error> {
         let resolved = self.resolve(dest.as_bytes())?;
         self.open_directory(&resolved)?;
         for (path, node) in tree.nodes.iter().filter(|(path, _)| !path.is_empty()) {
@@ -247,11 +247,11 @@ impl<'a> Planner<'a> {
     }
 
     fn resolve(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
-        self.dest.resolve(path, LastComponent::Follow).map_err(|e| Error::user(e.to_string()))
+        Ok(self.dest.resolve(path, LastComponent::Follow)?)
     }
 
     fn resolve_parents(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
         let clean: Vec<&[u8]> = components(path).collect();
-        self.dest.resolve(&clean.join(&b'/'), LastComponent::Keep).map_err(|e| Error::user(e.to_string()))
+        Ok(self.dest.resolve(&clean.join(&b'/'), LastComponent::Keep)?)
     }
 }

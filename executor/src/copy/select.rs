@@ -29,8 +29,7 @@ pub fn select(sources: &[String], tree: &StackedTree) -> Result<Vec<Selected>, E
             source.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         let matched = expand(source, &components, tree)?;
         for path in matched {
-            let resolved =
-                tree.resolve(&path, LastComponent::Follow).map_err(|e| Error::user(e.to_string()))?;
+            let resolved = tree.resolve(&path, LastComponent::Follow)?;
             if !resolved.is_empty() && tree.lookup(&resolved).is_none() {
                 return Err(missing(source));
             }
@@ -48,8 +47,7 @@ fn expand(source: &str, components: &[&str], tree: &StackedTree) -> Result<Vec<V
     for part in &components[first..] {
         let mut next = Vec::new();
         for directory in &found {
-            let directory =
-                tree.resolve(directory, LastComponent::Follow).map_err(|e| Error::user(e.to_string()))?;
+            let directory = tree.resolve(directory, LastComponent::Follow)?;
             let exists = directory.is_empty() || tree.lookup(&directory).is_some();
             if !exists {
                 return Err(missing(source));

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::{DEVICE_XATTR, OPAQUE_XATTR, belongs_in_layer};
 use crate::error::{Error, Named as _};
 use crate::tree::{
-    LastComponent, LayerTree, Node, NodeKind, StackedTree, ancestors, components, file_name, join, parent,
+    LastComponent, LayerTree, Node, NodeKind, StackedTree, ancestors, file_name, follow_links, join, parent,
 };
 
 /// What is written while a layer is read.
@@ -120,43 +120,17 @@ impl Ingest {
 
     /// Follows links among the parents of a path, by what this layer has said so far.
     fn resolve_parents(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut pending: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
-        let mut resolved = Vec::new();
-        let mut links = 0;
-        while let Some(component) = pending.pop() {
-            if component == b".." {
-                resolved.truncate(parent(&resolved).map_or(0, <[u8]>::len));
-                continue;
+        follow_links(path, LastComponent::Keep, |candidate| {
+            match self.tree.nodes.get(candidate).map(|node| &node.kind) {
+                Some(NodeKind::Symlink { target }) => Ok(Some(target.clone())),
+                None | Some(NodeKind::Directory) => Ok(None),
+                Some(_) => Err(Error::user(format!(
+                    "the archive puts `{}` into `{}`, which is not a directory",
+                    path.escape_ascii(),
+                    candidate.escape_ascii()
+                ))),
             }
-            let candidate = join(&resolved, &component);
-            if pending.is_empty() {
-                return Ok(candidate);
-            }
-            match self.tree.nodes.get(&candidate).map(|node| &node.kind) {
-                Some(NodeKind::Symlink { target }) => {
-                    links += 1;
-                    if links > 40 {
-                        return Err(Error::user(format!(
-                            "too many symbolic links in `{}`",
-                            path.escape_ascii()
-                        )));
-                    }
-                    if target.starts_with(b"/") {
-                        resolved.clear();
-                    }
-                    pending.extend(components(target).rev().map(<[u8]>::to_vec));
-                }
-                None | Some(NodeKind::Directory) => resolved = candidate,
-                Some(_) => {
-                    return Err(Error::user(format!(
-                        "the archive puts `{}` into `{}`, which is not a directory",
-                        path.escape_ascii(),
-                        candidate.escape_ascii()
-                    )));
-                }
-            }
-        }
-        Ok(resolved)
+        })
     }
 
     /// Makes room for an entry whose name the archive had before; a directory stays one.
