@@ -97,7 +97,7 @@ pub fn compile_file(input: &Input, file: &SourceFile, source: &dyn ImageSource) 
             if let Some(name) = suggestion {
                 diagnostic = diagnostic.with_help(format!("did you mean the stage `{name}`?"));
             }
-            // A name so near to a stage's is a slip of the pen, whatever the registry said.
+            // A bare name so near to a stage's is a slip of the pen, whatever the registry said.
             let code =
                 if diagnostic.help.is_some() { crate::failure::USER } else { crate::failure::ENVIRONMENT };
             Failure { code, ..Failure::diagnostics(file.render(&[diagnostic])) }

@@ -124,8 +124,12 @@ impl<'a> Stages<'a> {
         self.list[index].needs.iter().copied()
     }
 
-    /// Returns the name of a stage that is near to what was written.
+    /// Returns the name of a stage that is near to what was written, if that can be one: a stage has no tag, digest or
+    /// registry.
     pub(crate) fn near(&self, written: &str) -> Option<&str> {
+        if written.contains([':', '@', '/']) {
+            return None;
+        }
         nearest(written, self.by_name.keys().copied())
     }
 
