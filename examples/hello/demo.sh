@@ -15,8 +15,8 @@ export KAIRN_ROOT=$work/root
 
 if [ -z "${KAIRN-}" ]; then
     say "Building kairn"
-    (cd "$top" && cargo build --release --locked --bin kairn)
-    KAIRN=$(cd "$top" && cargo metadata --no-deps --offline --format-version 1 | jq -r .target_directory)/release/kairn
+    (cd "$top" && cargo build --profile demo --locked --bin kairn)
+    KAIRN=$(cd "$top" && cargo metadata --no-deps --offline --format-version 1 | jq -r .target_directory)/demo/kairn
 fi
 started=$(date +%s)
 
