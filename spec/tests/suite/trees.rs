@@ -1,13 +1,13 @@
 //! Facts about trees that files on disk cannot show well.
 
 use kairn_spec::Severity;
-use kairn_spec::dockerfile::{Command, InstructionKind, parse, parse_trigger};
+use kairn_spec::dockerfile::{Command, InstructionKind, Run, parse, parse_trigger};
 
 fn shell_text(source: &str) -> String {
     let parsed = parse(source);
     assert!(parsed.diagnostics.iter().all(|found| found.severity == Severity::Warning), "{source:?}");
     match &parsed.dockerfile.stages[0].instructions[0].kind {
-        InstructionKind::Run(Command::Shell(text)) => text.value.clone(),
+        InstructionKind::Run(Run { command: Command::Shell(text), .. }) => text.value.clone(),
         kind => panic!("{kind:?}"),
     }
 }
@@ -89,8 +89,10 @@ fn triggers_are_single_instructions() {
         ("RUN a\nRUN b", "invalid-trigger"),
         ("BANANA", "unknown-instruction"),
         ("COPY a", "missing-argument"),
-        ("RUN <<EOF\nRUN b\nEOF", "unsupported"),
-        ("RUN --mount=type=cache,target=/x a", "unsupported"),
+        ("RUN <<EOF\nRUN b", "unterminated-heredoc"),
+        ("RUN <<EOF\nRUN b\nEOF\nRUN c", "invalid-trigger"),
+        ("RUN --mount=type=cach,target=/x a", "invalid-mount-value"),
+        ("RUN --device=x a", "unsupported"),
     ] {
         let codes: Vec<_> =
             parse_trigger(trigger).expect_err(trigger).iter().map(|diagnostic| diagnostic.code).collect();

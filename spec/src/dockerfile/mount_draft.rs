@@ -1,0 +1,371 @@
+//! A mount while its fields are read one after the other.
+
+use super::check::parse_bool;
+use super::keyword::nearest;
+use super::mount::{Mount, MountField, MountSpec, Sharing};
+use super::{Word, size};
+use crate::{Diagnostic, Span, Spanned};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Bind,
+    Cache,
+    Tmpfs,
+    Secret,
+    Ssh,
+}
+
+impl Kind {
+    const ALL: [(&str, Self); 5] = [
+        ("bind", Self::Bind),
+        ("cache", Self::Cache),
+        ("tmpfs", Self::Tmpfs),
+        ("secret", Self::Secret),
+        ("ssh", Self::Ssh),
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Cache => "cache",
+            Self::Tmpfs => "tmpfs",
+            Self::Secret => "secret",
+            Self::Ssh => "ssh",
+        }
+    }
+
+    /// Whether BuildKit accepts a key for this type and makes nothing of it.
+    fn ignores(self, key: &str) -> bool {
+        match self {
+            Self::Bind => matches!(key, "id" | "env"),
+            Self::Cache => key == "env",
+            Self::Tmpfs => matches!(key, "id" | "env" | "from" | "source"),
+            Self::Secret => matches!(key, "readonly" | "readwrite"),
+            Self::Ssh => matches!(key, "env" | "from" | "readonly" | "readwrite"),
+        }
+    }
+}
+
+/// The keys, with those that mean the same.
+const KEYS: [(&str, &str); 19] = [
+    ("type", "type"),
+    ("from", "from"),
+    ("source", "source"),
+    ("src", "source"),
+    ("target", "target"),
+    ("dst", "target"),
+    ("destination", "target"),
+    ("readonly", "readonly"),
+    ("ro", "readonly"),
+    ("readwrite", "readwrite"),
+    ("rw", "readwrite"),
+    ("required", "required"),
+    ("size", "size"),
+    ("id", "id"),
+    ("sharing", "sharing"),
+    ("mode", "mode"),
+    ("uid", "uid"),
+    ("gid", "gid"),
+    ("env", "env"),
+];
+
+/// What has been read so far.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    kind: Kind,
+    from: Option<String>,
+    source: String,
+    target: String,
+    read_only: Option<bool>,
+    required: bool,
+    size_bytes: Option<u64>,
+    id: Option<String>,
+    env: Option<String>,
+    sharing: Option<Sharing>,
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    /// The keys given, and where.
+    seen: Vec<(&'static str, Span)>,
+}
+
+impl Draft {
+    /// Reads the fields in their order.
+    pub(super) fn read(
+        mount: &Mount,
+        expand: &mut dyn FnMut(&Word) -> Result<String, Diagnostic>,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let (mut draft, mut diagnostics) = (Self::default(), Vec::new());
+        for field in &mount.fields {
+            if let Err(diagnostic) = draft.field(field, expand) {
+                diagnostics.push(diagnostic);
+            }
+        }
+        if diagnostics.is_empty() { Ok(draft) } else { Err(diagnostics) }
+    }
+
+    fn field(
+        &mut self,
+        field: &MountField,
+        expand: &mut dyn FnMut(&Word) -> Result<String, Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let Some(&(_, key)) = KEYS.iter().find(|(name, _)| *name == field.key.value) else {
+            return Err(unknown_key(&field.key));
+        };
+        self.seen.push((key, field.key.span));
+        if matches!(key, "required" | "size") && !self.takes(key) {
+            return Err(self.wrong_key(key, field.key.span));
+        }
+        let Some(word) = &field.value else {
+            return self.alone(key, &field.key);
+        };
+        let value = Value { key, text: expand(word)?, span: word.span };
+        match key {
+            "type" => self.kind = value.one_of(&Kind::ALL)?,
+            "from" => self.from = value.some(),
+            "source" => self.source = value.text,
+            "target" => self.target = value.text,
+            "readonly" => self.read_only = Some(value.truth()?),
+            "readwrite" => self.read_only = Some(!value.truth()?),
+            "required" => self.required = value.truth()?,
+            "size" => self.size_bytes = value.size()?,
+            "id" => self.id = value.some(),
+            "sharing" => {
+                let modes =
+                    [("shared", Sharing::Shared), ("private", Sharing::Private), ("locked", Sharing::Locked)];
+                self.sharing = Some(value.one_of(&modes)?);
+            }
+            "mode" => self.mode = Some(value.number(8)?),
+            "uid" => self.uid = Some(value.number(10)?),
+            "gid" => self.gid = Some(value.number(10)?),
+            _ => self.env = Some(value.text),
+        }
+        Ok(())
+    }
+
+    /// Reads a key without a value.
+    fn alone(&mut self, key: &str, written: &Spanned<String>) -> Result<(), Diagnostic> {
+        match key {
+            "readonly" => self.read_only = Some(true),
+            "readwrite" => self.read_only = Some(false),
+            "required" => self.required = true,
+            _ => {
+                return Err(Diagnostic::error(
+                    "missing-mount-value",
+                    written.span,
+                    format!("mount field `{}` needs a value", written.value),
+                )
+                .with_help(format!("write `{}=<value>`", written.value)));
+            }
+        }
+        Ok(())
+    }
+
+    fn takes(&self, key: &str) -> bool {
+        match key {
+            "required" => matches!(self.kind, Kind::Secret | Kind::Ssh),
+            "size" => self.kind == Kind::Tmpfs,
+            "sharing" => self.kind == Kind::Cache,
+            "mode" | "uid" | "gid" => matches!(self.kind, Kind::Cache | Kind::Secret | Kind::Ssh),
+            "from" => self.kind != Kind::Secret,
+            "source" => self.kind != Kind::Ssh,
+            _ => true,
+        }
+    }
+
+    fn wrong_key(&self, key: &str, span: Span) -> Diagnostic {
+        let diagnostic = Diagnostic::error(
+            "wrong-mount-key",
+            span,
+            format!("a mount of type `{}` has no `{key}`", self.kind.name()),
+        );
+        let typed = self.seen.iter().any(|(seen, _)| *seen == "type");
+        if typed {
+            diagnostic
+        } else {
+            diagnostic.with_help("write `type=` first; without it the type is `bind`")
+        }
+    }
+
+    fn given(&self, key: &str) -> bool {
+        match key {
+            "from" => self.from.is_some(),
+            "source" => !self.source.is_empty(),
+            _ => true,
+        }
+    }
+
+    /// Warns of keys that have no effect.
+    pub(super) fn unused(&self) -> Vec<Diagnostic> {
+        let unused = self.seen.iter().filter(|(key, _)| self.kind.ignores(key) && self.takes(key));
+        let refused = |key: &str| self.kind == Kind::Tmpfs && key == "readonly";
+        unused
+            .filter(|(key, _)| !refused(key))
+            .map(|(key, span)| {
+                Diagnostic::warning(
+                    "ignored-mount-key",
+                    *span,
+                    format!("`{key}` has no effect on a mount of type `{}`", self.kind.name()),
+                )
+                .with_help("remove it")
+            })
+            .collect()
+    }
+
+    /// Checks the fields against each other.
+    pub(super) fn finish(self, span: Span) -> Result<MountSpec, Vec<Diagnostic>> {
+        let mut diagnostics: Vec<_> = self
+            .seen
+            .iter()
+            .filter(|(key, _)| !self.takes(key) && self.given(key))
+            .map(|(key, span)| self.wrong_key(key, *span))
+            .collect();
+        let mut error = |message: &str, help: &str| {
+            diagnostics.push(Diagnostic::error("invalid-mount", span, message).with_help(help));
+        };
+        match self.kind {
+            Kind::Bind | Kind::Cache | Kind::Tmpfs if is_root(&self.target) => {
+                error("nothing can be mounted over `/`", "give `target` a directory below it");
+            }
+            Kind::Tmpfs if self.read_only == Some(true) => {
+                error("a mount of type `tmpfs` that is read-only is not supported", "remove `readonly`");
+            }
+            Kind::Secret if !self.source.is_empty() && self.id.is_some() => {
+                error("a secret has `id` or `source`, not both", "remove `source`, which means the same");
+            }
+            Kind::Secret if self.source.is_empty() && self.id.is_none() && self.target.is_empty() => {
+                error("a secret needs an `id` or a `target`", "write `id=<name of the secret>`");
+            }
+            Kind::Bind | Kind::Cache | Kind::Tmpfs | Kind::Secret | Kind::Ssh => {}
+        }
+        if diagnostics.is_empty() { Ok(self.spec()) } else { Err(diagnostics) }
+    }
+
+    fn spec(self) -> MountSpec {
+        let Self { from, source, target, required, mode, uid, gid, .. } = self;
+        match self.kind {
+            Kind::Bind => MountSpec::Bind { target, from, source, read_write: self.read_only == Some(false) },
+            Kind::Cache => MountSpec::Cache {
+                id: self.id,
+                target,
+                sharing: self.sharing.unwrap_or_default(),
+                from,
+                source,
+                read_only: self.read_only == Some(true),
+                mode,
+                uid,
+                gid,
+            },
+            Kind::Tmpfs => MountSpec::Tmpfs { target, size_bytes: self.size_bytes },
+            Kind::Secret => {
+                let id = self.id.unwrap_or_else(|| {
+                    if source.is_empty() { base_name(&target).to_owned() } else { source }
+                });
+                let env = self.env.map(|env| if env.is_empty() { id.clone() } else { env });
+                let target = match (target.is_empty(), &env) {
+                    (false, _) => Some(target),
+                    (true, Some(_)) => None,
+                    (true, None) => Some(format!("/run/secrets/{}", base_name(&id))),
+                };
+                MountSpec::Secret { id, target, env, required, mode, uid, gid }
+            }
+            Kind::Ssh => MountSpec::Ssh {
+                id: self.id.unwrap_or_else(|| "default".to_owned()),
+                target: Some(target).filter(|target| !target.is_empty()),
+                required,
+                mode,
+                uid,
+                gid,
+            },
+        }
+    }
+}
+
+/// A field's value after expansion.
+struct Value {
+    key: &'static str,
+    text: String,
+    span: Span,
+}
+
+impl Value {
+    fn some(self) -> Option<String> {
+        Some(self.text).filter(|text| !text.is_empty())
+    }
+
+    fn invalid(&self, help: String) -> Diagnostic {
+        let message = format!("`{}` is not a value for `{}` of a mount", self.text, self.key);
+        Diagnostic::error("invalid-mount-value", self.span, message).with_help(help)
+    }
+
+    fn one_of<T: Copy>(&self, values: &[(&str, T)]) -> Result<T, Diagnostic> {
+        let lower = self.text.to_lowercase();
+        if let Some(&(_, value)) = values.iter().find(|(name, _)| *name == lower) {
+            return Ok(value);
+        }
+        let help = match nearest(&lower, values.iter().map(|&(name, _)| name)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                let names: Vec<_> = values.iter().map(|(name, _)| format!("`{name}`")).collect();
+                format!("the values are {}", names.join(", "))
+            }
+        };
+        Err(self.invalid(help))
+    }
+
+    fn truth(&self) -> Result<bool, Diagnostic> {
+        parse_bool(&self.text).ok_or_else(|| self.invalid("write `true` or `false`".to_owned()))
+    }
+
+    fn size(&self) -> Result<Option<u64>, Diagnostic> {
+        let size = size::parse(&self.text).ok_or_else(|| {
+            self.invalid("write a number with a unit, such as `64m` or `1.5GiB`".to_owned())
+        })?;
+        Ok(Some(size).filter(|&size| size > 0))
+    }
+
+    fn number(&self, radix: u32) -> Result<u32, Diagnostic> {
+        let digits = self.text.chars().all(|ch| ch.is_digit(radix));
+        let number = u32::from_str_radix(&self.text, radix).ok().filter(|_| digits);
+        number.ok_or_else(|| {
+            let kind =
+                if radix == 8 { "an octal number, such as `0755`" } else { "a number, such as `1000`" };
+            self.invalid(format!("write {kind}"))
+        })
+    }
+}
+
+fn unknown_key(key: &Spanned<String>) -> Diagnostic {
+    let message = format!("a mount has no field `{}`", key.value);
+    let diagnostic = Diagnostic::error("unknown-mount-key", key.span, message);
+    match nearest(&key.value, KEYS.iter().map(|&(name, _)| name)) {
+        Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
+        None => diagnostic,
+    }
+}
+
+/// Whether an absolute path names the root.
+fn is_root(path: &str) -> bool {
+    let depth = path.split('/').fold(0_usize, |depth, part| match part {
+        "" | "." => depth,
+        ".." => depth.saturating_sub(1),
+        _ => depth + 1,
+    });
+    path.starts_with('/') && depth == 0
+}
+
+/// Returns a path's last component as Go's `path.Base` does.
+fn base_name(path: &str) -> &str {
+    let trimmed = path.trim_end_matches('/');
+    match trimmed.rsplit('/').next() {
+        Some("") | None => {
+            if path.is_empty() {
+                "."
+            } else {
+                "/"
+            }
+        }
+        Some(name) => name,
+    }
+}
