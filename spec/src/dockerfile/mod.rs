@@ -19,6 +19,7 @@ mod lines;
 mod lints;
 mod mount;
 mod mount_draft;
+mod mount_value;
 mod onbuild;
 mod parse;
 mod rules;

@@ -1,9 +1,9 @@
 //! A mount while its fields are read one after the other.
 
-use super::check::parse_bool;
+use super::Word;
 use super::keyword::nearest;
 use super::mount::{Mount, MountField, MountSpec, Sharing};
-use super::{Word, size};
+use super::mount_value::Value;
 use crate::{Diagnostic, Span, Spanned};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -279,60 +279,6 @@ impl Draft {
                 gid,
             },
         }
-    }
-}
-
-/// A field's value after expansion.
-struct Value {
-    key: &'static str,
-    text: String,
-    span: Span,
-}
-
-impl Value {
-    fn some(self) -> Option<String> {
-        Some(self.text).filter(|text| !text.is_empty())
-    }
-
-    fn invalid(&self, help: String) -> Diagnostic {
-        let message = format!("`{}` is not a value for `{}` of a mount", self.text, self.key);
-        Diagnostic::error("invalid-mount-value", self.span, message).with_help(help)
-    }
-
-    fn one_of<T: Copy>(&self, values: &[(&str, T)]) -> Result<T, Diagnostic> {
-        let lower = self.text.to_lowercase();
-        if let Some(&(_, value)) = values.iter().find(|(name, _)| *name == lower) {
-            return Ok(value);
-        }
-        let help = match nearest(&lower, values.iter().map(|&(name, _)| name)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => {
-                let names: Vec<_> = values.iter().map(|(name, _)| format!("`{name}`")).collect();
-                format!("the values are {}", names.join(", "))
-            }
-        };
-        Err(self.invalid(help))
-    }
-
-    fn truth(&self) -> Result<bool, Diagnostic> {
-        parse_bool(&self.text).ok_or_else(|| self.invalid("write `true` or `false`".to_owned()))
-    }
-
-    fn size(&self) -> Result<Option<u64>, Diagnostic> {
-        let size = size::parse(&self.text).ok_or_else(|| {
-            self.invalid("write a number with a unit, such as `64m` or `1.5GiB`".to_owned())
-        })?;
-        Ok(Some(size).filter(|&size| size > 0))
-    }
-
-    fn number(&self, radix: u32) -> Result<u32, Diagnostic> {
-        let digits = self.text.chars().all(|ch| ch.is_digit(radix));
-        let number = u32::from_str_radix(&self.text, radix).ok().filter(|_| digits);
-        number.ok_or_else(|| {
-            let kind =
-                if radix == 8 { "an octal number, such as `0755`" } else { "a number, such as `1000`" };
-            self.invalid(format!("write {kind}"))
-        })
     }
 }
 

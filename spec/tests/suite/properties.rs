@@ -7,6 +7,8 @@ use kairn_spec::ignore::IgnoreFile;
 use kairn_spec::{Diagnostic, Span};
 use proptest::prelude::*;
 
+use crate::lines;
+
 /// Text made of the pieces that Dockerfiles are made of, and of others.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
@@ -113,6 +115,15 @@ proptest! {
                 let keyword = &text[instruction.keyword.span.start..instruction.keyword.span.end];
                 if keyword.len() == instruction.keyword.value.len() {
                     prop_assert!(keyword.eq_ignore_ascii_case(&instruction.keyword.value));
+                }
+                for heredoc in lines::heredocs(instruction) {
+                    check_span(&text, heredoc.span);
+                    let chomped = heredoc.chomped();
+                    check_span(&text, chomped.span);
+                    prop_assert!(!heredoc.strips_tabs || !chomped.raw.contains("\n\t"));
+                    if let Err(diagnostic) = heredoc.expand(&|_| None) {
+                        check_span(&text, diagnostic.span);
+                    }
                 }
                 for word in words(&instruction.kind) {
                     check_word(&text, word);
