@@ -82,11 +82,11 @@ fn with_heredocs() -> impl Strategy<Value = Piece> {
         for (at, (arrow, quoted, lines)) in heredocs.into_iter().enumerate() {
             let name = format!("END{at}");
             let quote = if quoted { "'" } else { "" };
-            line += &format!(" {arrow}{quote}{name}{quote}");
+            line.extend([" ", arrow, quote, &name, quote]);
             let lines = lines.into_iter().filter(|line| line.trim_start_matches('\t') != name);
             let body: String = lines.map(|line| line + "\n").collect();
             let tabs = if arrow == "<<-" { "\t\t" } else { "" };
-            after += &format!("{body}{tabs}{name}\n");
+            after.extend([&body, tabs, &name, "\n"]);
             bodies.push((name, body));
         }
         line += " /dest";
