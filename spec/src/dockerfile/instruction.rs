@@ -1,9 +1,10 @@
 //! One logical line to one instruction.
 
-use super::flags::{self, Flags, RawFlag};
+use super::flags::{self, Flags};
 use super::heredoc::{self, Heredoc};
-use super::keyword::{Keyword, nearest};
+use super::keyword::Keyword;
 use super::lines::Lines;
+use super::parts::Parts;
 use super::{Command, Instruction, InstructionKind, copy, from, healthcheck, json, onbuild, run, variables};
 use crate::text::Slice;
 use crate::{Diagnostic, Severity, Span, Spanned};
@@ -35,35 +36,6 @@ pub(super) enum Place {
     File,
     /// Behind ONBUILD or in an image's config, where it is not checked for style.
     Trigger,
-}
-
-/// A logical line cut into its parts.
-#[derive(Debug)]
-pub(super) struct Parts<'a> {
-    /// All of it, blanks at its ends included.
-    whole: Slice<'a>,
-    name: Slice<'a>,
-    flags: Vec<RawFlag>,
-    pub(super) arguments: Slice<'a>,
-}
-
-impl<'a> Parts<'a> {
-    pub(super) fn new(whole: Slice<'a>) -> Self {
-        let line = whole.trim();
-        let (name, rest) = line.split_first_blank();
-        let (flags, arguments) = flags::take(rest.unwrap_or_else(|| line.from(line.as_str().len())));
-        Self { whole, name, flags, arguments }
-    }
-
-    /// Finds the keyword.
-    pub(super) fn keyword(&self) -> Result<Keyword, Diagnostic> {
-        Keyword::find(self.name.as_str()).ok_or_else(|| unknown(self.name))
-    }
-
-    /// Returns the keyword's bytes.
-    pub(super) fn at(&self) -> Span {
-        self.name.span()
-    }
 }
 
 /// Reads a logical line and the heredocs behind it; every mistake goes to the diagnostics.
@@ -116,21 +88,6 @@ pub(super) fn interpret(
     };
     // Arguments are read even behind a wrong flag: their mistakes are to be reported as well.
     reader.statement(keyword, flags.unwrap_or_default(), parts.arguments, parts.whole.trim())
-}
-
-fn unknown(name: Slice<'_>) -> Diagnostic {
-    if name.is_empty() {
-        return Diagnostic::error("unknown-instruction", name.span(), "continuation of no instruction");
-    }
-    let diagnostic = Diagnostic::error(
-        "unknown-instruction",
-        name.span(),
-        format!("unknown instruction `{}`", name.as_str()),
-    );
-    match nearest(name.as_str(), Keyword::NAMES.iter().copied()) {
-        Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
-        None => diagnostic,
-    }
 }
 
 /// What the readers of arguments share.

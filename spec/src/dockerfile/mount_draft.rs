@@ -1,74 +1,10 @@
 //! A mount while its fields are read one after the other.
 
 use super::Word;
-use super::keyword::nearest;
 use super::mount::{Mount, MountField, MountSpec, Sharing};
+use super::mount_kind::{KEYS, Kind, unknown_key};
 use super::mount_value::Value;
 use crate::{Diagnostic, Span, Spanned};
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Kind {
-    #[default]
-    Bind,
-    Cache,
-    Tmpfs,
-    Secret,
-    Ssh,
-}
-
-impl Kind {
-    const ALL: [(&str, Self); 5] = [
-        ("bind", Self::Bind),
-        ("cache", Self::Cache),
-        ("tmpfs", Self::Tmpfs),
-        ("secret", Self::Secret),
-        ("ssh", Self::Ssh),
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bind => "bind",
-            Self::Cache => "cache",
-            Self::Tmpfs => "tmpfs",
-            Self::Secret => "secret",
-            Self::Ssh => "ssh",
-        }
-    }
-
-    /// Whether BuildKit accepts a key for this type and makes nothing of it.
-    fn ignores(self, key: &str) -> bool {
-        match self {
-            Self::Bind => matches!(key, "id" | "env"),
-            Self::Cache => key == "env",
-            Self::Tmpfs => matches!(key, "id" | "env" | "from" | "source"),
-            Self::Secret => matches!(key, "readonly" | "readwrite"),
-            Self::Ssh => matches!(key, "env" | "from" | "readonly" | "readwrite"),
-        }
-    }
-}
-
-/// The keys, with those that mean the same.
-const KEYS: [(&str, &str); 19] = [
-    ("type", "type"),
-    ("from", "from"),
-    ("source", "source"),
-    ("src", "source"),
-    ("target", "target"),
-    ("dst", "target"),
-    ("destination", "target"),
-    ("readonly", "readonly"),
-    ("ro", "readonly"),
-    ("readwrite", "readwrite"),
-    ("rw", "readwrite"),
-    ("required", "required"),
-    ("size", "size"),
-    ("id", "id"),
-    ("sharing", "sharing"),
-    ("mode", "mode"),
-    ("uid", "uid"),
-    ("gid", "gid"),
-    ("env", "env"),
-];
 
 /// What has been read so far.
 #[derive(Debug, Default)]
@@ -114,7 +50,7 @@ impl Draft {
             return Err(unknown_key(&field.key));
         };
         self.seen.push((key, field.key.span));
-        if matches!(key, "required" | "size") && !self.takes(key) {
+        if matches!(key, "required" | "size") && !self.kind.takes(key) {
             return Err(self.wrong_key(key, field.key.span));
         }
         let Some(word) = &field.value else {
@@ -162,18 +98,6 @@ impl Draft {
         Ok(())
     }
 
-    fn takes(&self, key: &str) -> bool {
-        match key {
-            "required" => matches!(self.kind, Kind::Secret | Kind::Ssh),
-            "size" => self.kind == Kind::Tmpfs,
-            "sharing" => self.kind == Kind::Cache,
-            "mode" | "uid" | "gid" => matches!(self.kind, Kind::Cache | Kind::Secret | Kind::Ssh),
-            "from" => self.kind != Kind::Secret,
-            "source" => self.kind != Kind::Ssh,
-            _ => true,
-        }
-    }
-
     fn wrong_key(&self, key: &str, span: Span) -> Diagnostic {
         let diagnostic = Diagnostic::error(
             "wrong-mount-key",
@@ -198,7 +122,7 @@ impl Draft {
 
     /// Warns of keys that have no effect.
     pub(super) fn unused(&self) -> Vec<Diagnostic> {
-        let unused = self.seen.iter().filter(|(key, _)| self.kind.ignores(key) && self.takes(key));
+        let unused = self.seen.iter().filter(|(key, _)| self.kind.ignores(key) && self.kind.takes(key));
         let refused = |key: &str| self.kind == Kind::Tmpfs && key == "readonly";
         unused
             .filter(|(key, _)| !refused(key))
@@ -218,7 +142,7 @@ impl Draft {
         let mut diagnostics: Vec<_> = self
             .seen
             .iter()
-            .filter(|(key, _)| !self.takes(key) && self.given(key))
+            .filter(|(key, _)| !self.kind.takes(key) && self.given(key))
             .map(|(key, span)| self.wrong_key(key, *span))
             .collect();
         let mut error = |message: &str, help: &str| {
@@ -279,15 +203,6 @@ impl Draft {
                 gid,
             },
         }
-    }
-}
-
-fn unknown_key(key: &Spanned<String>) -> Diagnostic {
-    let message = format!("a mount has no field `{}`", key.value);
-    let diagnostic = Diagnostic::error("unknown-mount-key", key.span, message);
-    match nearest(&key.value, KEYS.iter().map(|&(name, _)| name)) {
-        Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
-        None => diagnostic,
     }
 }
 

@@ -1,7 +1,8 @@
 //! ONBUILD.
 
-use super::instruction::{self, Parts, Place, Reader};
+use super::instruction::{self, Place, Reader};
 use super::keyword::Keyword;
+use super::parts::Parts;
 use crate::text::Slice;
 use crate::{Diagnostic, Severity, Spanned};
 
