@@ -4,12 +4,15 @@
 //! every diagnostic of the file at once. Absent: images, graphs, the machine, the environment, any I/O.
 //!
 //! Reading order: [`span`], [`diagnostic`], [`dockerfile`] (the tree and [`dockerfile::parse`]), [`word`] (expansion of
-//! variables and quotes in a [`dockerfile::Word`]), [`ignore`] (`.dockerignore`), [`glob`] (wildcards of COPY).
+//! variables and quotes in a [`dockerfile::Word`]), [`checks`] (the rules of style), [`remote`] (sources of ADD),
+//! [`ignore`] (`.dockerignore`), [`glob`] (wildcards of COPY).
 
+pub mod checks;
 pub mod diagnostic;
 pub mod dockerfile;
 pub mod glob;
 pub mod ignore;
+pub mod remote;
 pub mod span;
 mod text;
 pub mod word;

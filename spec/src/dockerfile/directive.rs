@@ -1,13 +1,18 @@
 //! Parser directives: `# key=value` in the first lines.
 
+use super::CheckDirective;
 use super::lines::Line;
-use crate::{Diagnostic, Span};
+use crate::{Diagnostic, Span, Spanned};
 
 /// Reads directives until the first line that is none.
 #[derive(Debug)]
 pub(super) struct Directives {
     /// The escape character in force.
     pub(super) escape: char,
+    /// The front end that is named, if it is ours.
+    pub(super) syntax: Option<Spanned<String>>,
+    /// What is checked.
+    pub(super) check: Option<CheckDirective>,
     state: State,
     seen: Vec<(&'static str, Span)>,
 }
@@ -16,8 +21,8 @@ pub(super) struct Directives {
 enum State {
     First,
     Open,
-    /// After a `#!` line, which ends the block for all but `syntax`.
-    SyntaxOnly,
+    /// After a `#!` line, which ends the block for `escape`; the others are still looked for.
+    AfterShebang,
     Closed,
 }
 
@@ -25,46 +30,83 @@ const KEYS: [&str; 3] = ["syntax", "escape", "check"];
 
 impl Directives {
     pub(super) fn new() -> Self {
-        Self { escape: '\\', state: State::First, seen: Vec::new() }
+        Self { escape: '\\', syntax: None, check: None, state: State::First, seen: Vec::new() }
     }
 
-    /// Looks at the next line of the file.
-    pub(super) fn line(&mut self, line: Line<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    /// Looks at the next line of the file; true if it is a directive.
+    pub(super) fn line(&mut self, line: Line<'_>, diagnostics: &mut Vec<Diagnostic>) -> bool {
         if self.state == State::Closed {
-            return;
+            return false;
         }
         if self.state == State::First && line.text.starts_with("#!") {
-            self.state = State::SyntaxOnly;
-            return;
+            self.state = State::AfterShebang;
+            return false;
         }
         let Some((key, value)) = split(line) else {
             self.state = State::Closed;
-            return;
+            return false;
         };
         if self.state == State::First {
             self.state = State::Open;
         }
+        let is_open = self.state == State::Open;
         if let Some(&(_, first)) = self.seen.iter().find(|(seen, _)| *seen == key) {
-            diagnostics.push(
-                Diagnostic::error(
-                    "repeated-directive",
-                    line.span(),
-                    format!("parser directive `{key}` is given twice"),
-                )
-                .with_related(first, "first given here"),
-            );
-            return;
+            if is_open {
+                diagnostics.push(
+                    Diagnostic::error(
+                        "repeated-directive",
+                        line.span(),
+                        format!("parser directive `{key}` is given twice"),
+                    )
+                    .with_related(first, "first given here"),
+                );
+            }
+            return is_open;
         }
         self.seen.push((key, line.span()));
+        let text = text_of(line.text, value);
+        // An indented line is a directive, but only `escape` is looked for there.
+        let is_indented = !line.text.starts_with('#');
         match key {
-            "syntax" => check_syntax(line.text, value, diagnostics),
-            "escape" if self.state == State::Open => self.set_escape(line.text, value, diagnostics),
+            "escape" if is_open => self.set_escape(text, value, diagnostics),
+            "syntax" if !is_indented => self.set_syntax(text, value, diagnostics),
+            "check" if !is_indented => self.set_check(text, value, diagnostics),
             _ => {}
+        }
+        is_open
+    }
+
+    fn set_check(&mut self, text: &str, value: Span, diagnostics: &mut Vec<Diagnostic>) {
+        let text = text.split(' ').next().unwrap_or(text);
+        let span = Span::new(value.start, value.start + text.len());
+        match CheckDirective::parse(text, span) {
+            Ok(check) => {
+                diagnostics.extend(check.unknown_names());
+                self.check = Some(check);
+            }
+            Err(message) => diagnostics.push(
+                Diagnostic::error("invalid-check", span, message)
+                    .with_help("write `# check=skip=<rule>,<rule>;error=true`"),
+            ),
         }
     }
 
-    fn set_escape(&mut self, line: &str, value: Span, diagnostics: &mut Vec<Diagnostic>) {
-        match text_of(line, value) {
+    /// Refuses front ends other than Docker's own, whose language this module reads.
+    fn set_syntax(&mut self, text: &str, value: Span, diagnostics: &mut Vec<Diagnostic>) {
+        let reference = text.split(' ').next().unwrap_or(text);
+        let span = Span::new(value.start, value.start + reference.len());
+        if is_built_in(reference) {
+            self.syntax = Some(Spanned::new(reference.to_owned(), span));
+            return;
+        }
+        diagnostics.push(
+            Diagnostic::error("unsupported", span, format!("front end `{reference}` is not supported"))
+                .with_help("remove the directive, or name `docker/dockerfile:1`: its language is built in"),
+        );
+    }
+
+    fn set_escape(&mut self, text: &str, value: Span, diagnostics: &mut Vec<Diagnostic>) {
+        match text {
             "\\" => self.escape = '\\',
             "`" => self.escape = '`',
             other => diagnostics.push(
@@ -98,22 +140,15 @@ fn split(line: Line<'_>) -> Option<(&'static str, Span)> {
     Some((key, Span::new(end - value.len(), end)))
 }
 
-/// Refuses front ends other than Docker's own, whose language this module reads.
-fn check_syntax(line: &str, value: Span, diagnostics: &mut Vec<Diagnostic>) {
-    let text = text_of(line, value);
-    let reference = text.split(' ').next().unwrap_or(text);
-    let name = reference.strip_prefix("docker.io/").unwrap_or(reference);
-    if name.starts_with("docker/dockerfile") || reference == "dockerfile.v0" {
-        return;
+/// Whether a front end's image reads the language of this module.
+fn is_built_in(reference: &str) -> bool {
+    if reference == "dockerfile.v0" {
+        return true;
     }
-    diagnostics.push(
-        Diagnostic::error(
-            "unsupported",
-            Span::new(value.start, value.start + reference.len()),
-            format!("front end `{reference}` is not supported"),
-        )
-        .with_help("remove the directive, or name `docker/dockerfile:1`: its language is built in"),
-    );
+    let name = reference.split_once('@').map_or(reference, |(name, _)| name);
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    let repository = name.split_once(':').map_or(name, |(repository, _)| repository);
+    matches!(repository, "docker/dockerfile" | "docker/dockerfile-upstream")
 }
 
 #[cfg(test)]
@@ -149,6 +184,17 @@ mod tests {
             ("# syntax=docker.io/docker/dockerfile-upstream:master x=y", '\\', vec![]),
             ("# syntax = evil/front:1 a", '\\', vec![("unsupported", "evil/front:1")]),
             ("#!/bin/x\n# syntax=evil/front:1", '\\', vec![("unsupported", "evil/front:1")]),
+            ("#!/bin/x\n# check=skip=all\n# check=skip=all", '\\', vec![]),
+            ("  # syntax=evil/front:1\n  # escape=`", '`', vec![]),
+            ("# syntax=docker/dockerfile@sha256:0", '\\', vec![]),
+            ("# syntax=dockerfile.v0", '\\', vec![]),
+            ("# syntax=docker/dockerfile-x:1", '\\', vec![("unsupported", "docker/dockerfile-x:1")]),
+            ("# check=skp=all // why", '\\', vec![("invalid-check", "skp=all")]),
+            (
+                "# check=skip=stagenamecasing,NoSuch",
+                '\\',
+                vec![("unknown-check", "skip=stagenamecasing,NoSuch")],
+            ),
         ] {
             assert_eq!(read(source), (escape, errors), "{source:?}");
         }

@@ -61,14 +61,16 @@ fn take_one(rest: Slice<'_>) -> (RawFlag, usize) {
 /// What may be given to a flag.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
-    /// Any text.
+    /// Any text, once.
     Text,
-    /// Only this text; the others exist but are not supported.
-    Only { allowed: &'static str, unsupported: &'static [&'static str], help: &'static str },
+    /// Any text, any number of times.
+    List,
+    /// True or false; alone it is true.
+    Bool,
+    /// One of these.
+    OneOf(&'static [&'static str]),
     /// Nothing: the flag exists but is not supported.
     Unsupported { help: &'static str },
-    /// True or false; only false, the default, is supported.
-    OnlyFalse { help: &'static str },
 }
 
 /// The accepted flags of one instruction.
@@ -78,9 +80,13 @@ pub(super) struct Flags {
 }
 
 impl Flags {
+    fn take_all(&mut self, name: &str) -> impl Iterator<Item = (Text, Span)> {
+        let taken = self.given.extract_if(.., |(given, _, _)| *given == name);
+        taken.map(|(_, value, span)| (value, span)).collect::<Vec<_>>().into_iter()
+    }
+
     fn take(&mut self, name: &str) -> Option<Text> {
-        let at = self.given.iter().position(|(given, _, _)| *given == name)?;
-        Some(self.given.remove(at).1).filter(|value| !value.all().is_empty())
+        self.take_all(name).next().map(|(value, _)| value).filter(|value| !value.all().is_empty())
     }
 
     /// Returns a flag's value as a word; an empty value counts as not given.
@@ -91,6 +97,23 @@ impl Flags {
     /// Returns a flag's value as it stands; an empty value counts as not given.
     pub(super) fn spanned(&mut self, name: &str) -> Option<Spanned<String>> {
         self.take(name).map(|value| value.all().spanned())
+    }
+
+    /// Returns all values of a flag that may be repeated, each with the flag's bytes.
+    pub(super) fn list(&mut self, name: &str) -> impl Iterator<Item = (Text, Span)> {
+        self.take_all(name)
+    }
+
+    /// Returns the value of a flag that is true or false.
+    pub(super) fn truth(&mut self, name: &str) -> Option<bool> {
+        let (value, _) = self.take_all(name).next()?;
+        Some(!value.all().as_str().eq_ignore_ascii_case("false"))
+    }
+
+    /// Returns a flag's value with the flag's bytes.
+    pub(super) fn choice(&mut self, name: &str) -> Option<Spanned<String>> {
+        let (value, span) = self.take_all(name).next()?;
+        Some(Spanned::new(value.all().as_str().to_owned(), span))
     }
 
     /// Returns the bytes of all flags, if there are any.
@@ -114,8 +137,8 @@ pub(super) fn check(keyword: Keyword, raw: &[RawFlag], diagnostics: &mut Vec<Dia
             diagnostics.push(unknown(keyword, name, all.as_str(), flag.span));
             continue;
         };
-        let repeats = !rules::may_repeat(name);
-        if let Some(&(_, first)) = seen.iter().find(|(given, _)| repeats && *given == name) {
+        let once = !matches!(rule, Rule::List | Rule::Unsupported { .. });
+        if let Some(&(_, first)) = seen.iter().find(|(given, _)| once && *given == name) {
             diagnostics.push(
                 Diagnostic::error("repeated-flag", flag.span, format!("flag `--{name}` is given twice"))
                     .with_related(first, "first given here"),
@@ -138,23 +161,29 @@ pub(super) fn check(keyword: Keyword, raw: &[RawFlag], diagnostics: &mut Vec<Dia
 fn check_value(name: &str, rule: Rule, value: Option<Slice<'_>>, span: Span) -> Result<(), Box<Diagnostic>> {
     let missing =
         || Box::new(Diagnostic::error("missing-flag-value", span, format!("flag `--{name}` needs a value")));
-    let unsupported = |what: String, help: &str| {
-        Box::new(Diagnostic::error("unsupported", span, format!("{what} is not supported")).with_help(help))
-    };
     match rule {
-        Rule::Text => value.map(|_| ()).ok_or_else(missing),
-        Rule::Unsupported { help } => Err(unsupported(format!("flag `--{name}`"), help)),
-        Rule::Only { allowed, unsupported: known, help } => match value.ok_or_else(missing)?.as_str() {
-            given if given == allowed || given.is_empty() => Ok(()),
-            given if known.contains(&given) => Err(unsupported(format!("flag `--{name}={given}`"), help)),
-            given => Err(Box::new(
+        Rule::Text | Rule::List => value.map(|_| ()).ok_or_else(missing),
+        Rule::Unsupported { help } => Err(Box::new(
+            Diagnostic::error("unsupported", span, format!("flag `--{name}` is not supported"))
+                .with_help(help),
+        )),
+        Rule::OneOf(allowed) => {
+            let given = value.ok_or_else(missing)?.as_str();
+            if allowed.contains(&given) {
+                return Ok(());
+            }
+            let names: Vec<_> = allowed.iter().map(|name| format!("`{name}`")).collect();
+            let help = match nearest(given, allowed.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the values are {}", names.join(", ")),
+            };
+            Err(Box::new(
                 Diagnostic::error("invalid-flag-value", span, format!("flag `--{name}` cannot be `{given}`"))
-                    .with_help(format!("the only supported value is `{allowed}`")),
-            )),
-        },
-        Rule::OnlyFalse { help } => match value.map(|value| value.as_str().to_ascii_lowercase()).as_deref() {
-            Some("false") => Ok(()),
-            None | Some("true") => Err(unsupported(format!("flag `--{name}`"), help)),
+                    .with_help(help),
+            ))
+        }
+        Rule::Bool => match value.map(|value| value.as_str().to_ascii_lowercase()).as_deref() {
+            None | Some("true" | "false") => Ok(()),
             Some("") => Err(missing()),
             Some(given) => Err(Box::new(Diagnostic::error(
                 "invalid-flag-value",
@@ -176,7 +205,7 @@ fn unknown(keyword: Keyword, name: &str, flag: &str, span: Span) -> Diagnostic {
             "`{keyword}` has no flags; if this is its first argument, write `{keyword} -- {flag}`"
         ));
     }
-    let supported = known.iter().filter(|(_, rule)| matches!(rule, Rule::Text | Rule::Only { .. }));
+    let supported = known.iter().filter(|(_, rule)| !matches!(rule, Rule::Unsupported { .. }));
     let names: Vec<_> = supported.map(|(name, _)| format!("`--{name}`")).collect();
     diagnostic.with_help(format!("the supported flags of `{keyword}`: {}", names.join(", ")))
 }

@@ -6,9 +6,6 @@ use super::instruction::Reader;
 use crate::text::Slice;
 use crate::{Diagnostic, Span, Spanned};
 
-/// Names that mean something else where a stage can be named.
-const RESERVED: [&str; 2] = ["context", "scratch"];
-
 /// A FROM instruction.
 #[derive(Debug)]
 pub(super) struct From {
@@ -49,12 +46,35 @@ pub(super) fn read(
         Some(name) => Some(stage_name(reader, name)?),
         None => None,
     };
+    if name.is_some() {
+        as_casing(reader, words[1]);
+    }
     Some(From { span, platform: flags.word("platform"), base: base.word(), name })
 }
 
+/// Warns of an AS in another letter case than FROM; one in mixed case is another rule's.
+fn as_casing(reader: &mut Reader<'_>, written: Slice<'_>) {
+    let (from, given) = (reader.written, written.as_str());
+    let expected = if from == from.to_lowercase() {
+        "as"
+    } else if from == from.to_uppercase() {
+        "AS"
+    } else {
+        return;
+    };
+    if given != expected {
+        reader.lint(
+            Diagnostic::warning(
+                "FromAsCasing",
+                written.span(),
+                format!("`{given}` has another letter case than `{from}`"),
+            )
+            .with_help(format!("write `{expected}`")),
+        );
+    }
+}
+
 /// Checks a stage's name and puts it into lower case.
-///
-/// Differs: reserved names are an error, not a warning.
 fn stage_name(reader: &mut Reader<'_>, written: Slice<'_>) -> Option<Spanned<String>> {
     let name = written.as_str().to_lowercase();
     let mut chars = name.chars();
@@ -71,16 +91,15 @@ fn stage_name(reader: &mut Reader<'_>, written: Slice<'_>) -> Option<Spanned<Str
         );
         return None;
     }
-    if RESERVED.contains(&&*name) {
-        reader.error(
-            Diagnostic::error(
-                "reserved-stage-name",
+    if name != written.as_str() {
+        reader.lint(
+            Diagnostic::warning(
+                "StageNameCasing",
                 written.span(),
-                format!("stage name `{name}` is reserved"),
+                format!("stage name `{}` is not in lower case", written.as_str()),
             )
-            .with_help("choose another name"),
+            .with_help(format!("write `{name}`")),
         );
-        return None;
     }
     Some(Spanned::new(name, written.span()))
 }

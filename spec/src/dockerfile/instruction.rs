@@ -2,8 +2,10 @@
 
 use super::flags::{self, Flags};
 use super::heredoc::{self, Heredoc};
-use super::keyword::{Keyword, nearest};
-use super::{Command, Instruction, InstructionKind, copy, from, healthcheck, json, variables};
+use super::keyword::Keyword;
+use super::lines::Lines;
+use super::parts::Parts;
+use super::{Command, Instruction, InstructionKind, copy, from, healthcheck, json, onbuild, run, variables};
 use crate::text::Slice;
 use crate::{Diagnostic, Severity, Span, Spanned};
 
@@ -23,8 +25,8 @@ pub(super) struct Read {
     pub(super) statement: Option<Statement>,
     /// The keyword, if it is one, and its bytes.
     pub(super) keyword: Option<Spanned<Keyword>>,
-    /// Heredocs whose bodies follow the line.
-    pub(super) heredocs: Vec<Heredoc>,
+    /// The keyword as written.
+    pub(super) written: String,
 }
 
 /// Where an instruction stands.
@@ -32,48 +34,60 @@ pub(super) struct Read {
 pub(super) enum Place {
     /// In a file.
     File,
-    /// Behind ONBUILD or in an image's config.
+    /// Behind ONBUILD or in an image's config, where it is not checked for style.
     Trigger,
 }
 
-/// Reads a logical line; every mistake goes to the diagnostics.
-pub(super) fn read(line: Slice<'_>, escape: char, place: Place, diagnostics: &mut Vec<Diagnostic>) -> Read {
-    let line_untrimmed = line;
-    let line = line.trim();
-    let (name, rest) = line.split_first_blank();
-    let keyword = Keyword::find(name.as_str());
-    let Some(keyword) = keyword else {
-        diagnostics.push(unknown(name));
-        return Read { statement: None, keyword: None, heredocs: Vec::new() };
+/// Reads a logical line and the heredocs behind it; every mistake goes to the diagnostics.
+pub(super) fn read(
+    line: Slice<'_>,
+    escape: char,
+    place: Place,
+    lines: &mut Lines<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Read {
+    let parts = Parts::new(line);
+    let written = parts.name.as_str().to_owned();
+    let keyword = match parts.keyword() {
+        Ok(keyword) => keyword,
+        Err(diagnostic) => {
+            diagnostics.push(diagnostic);
+            return Read { statement: None, keyword: None, written };
+        }
     };
     let before = diagnostics.len();
-    let (raw_flags, arguments) = flags::take(rest.unwrap_or_else(|| line.from(line.as_str().len())));
-    let checked = flags::check(keyword, &raw_flags, diagnostics);
-    let mut reader =
-        Reader { escape, span: name.span(), heredocs: Vec::new(), diagnostics, line: line_untrimmed };
-    reader.refuse_heredocs(keyword, arguments);
-    // Arguments are read even behind a wrong flag: their mistakes are to be reported as well.
-    let statement = reader.statement(keyword, checked.unwrap_or_default(), arguments, place, line);
-    let heredocs = reader.heredocs;
-    let keyword = Spanned::new(keyword, name.span());
+    let heredocs = if heredoc::may_follow(keyword, parts.arguments) {
+        heredoc::read(line, lines, diagnostics)
+    } else {
+        Vec::new()
+    };
+    let statement = interpret(&parts, keyword, escape, place, &heredocs, diagnostics);
     let statement = statement
         .filter(|_| diagnostics[before..].iter().all(|diagnostic| diagnostic.severity == Severity::Warning));
-    Read { statement, keyword: Some(keyword), heredocs }
+    Read { statement, keyword: Some(Spanned::new(keyword, parts.at())), written }
 }
 
-fn unknown(name: Slice<'_>) -> Diagnostic {
-    if name.is_empty() {
-        return Diagnostic::error("unknown-instruction", name.span(), "continuation of no instruction");
-    }
-    let diagnostic = Diagnostic::error(
-        "unknown-instruction",
-        name.span(),
-        format!("unknown instruction `{}`", name.as_str()),
-    );
-    match nearest(name.as_str(), Keyword::NAMES.iter().copied()) {
-        Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
-        None => diagnostic,
-    }
+/// Reads a line whose heredocs have been read.
+pub(super) fn interpret(
+    parts: &Parts<'_>,
+    keyword: Keyword,
+    escape: char,
+    place: Place,
+    heredocs: &[Heredoc],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Statement> {
+    let flags = flags::check(keyword, &parts.flags, diagnostics);
+    let mut reader = Reader {
+        escape,
+        span: parts.at(),
+        written: parts.name.as_str(),
+        heredocs,
+        diagnostics,
+        place,
+        line: parts.whole,
+    };
+    // Arguments are read even behind a wrong flag: their mistakes are to be reported as well.
+    reader.statement(keyword, flags.unwrap_or_default(), parts.arguments, parts.whole.trim())
 }
 
 /// What the readers of arguments share.
@@ -82,9 +96,14 @@ pub(super) struct Reader<'a> {
     pub(super) escape: char,
     /// The keyword's bytes.
     pub(super) span: Span,
+    /// The keyword as written.
+    pub(super) written: &'a str,
+    /// The heredocs of the line.
+    pub(super) heredocs: &'a [Heredoc],
+    /// The logical line, blanks at its ends included.
+    pub(super) line: Slice<'a>,
     pub(super) diagnostics: &'a mut Vec<Diagnostic>,
-    heredocs: Vec<Heredoc>,
-    line: Slice<'a>,
+    place: Place,
 }
 
 impl Reader<'_> {
@@ -92,17 +111,21 @@ impl Reader<'_> {
         self.diagnostics.push(diagnostic);
     }
 
+    /// Reports a finding of style.
+    pub(super) fn lint(&mut self, diagnostic: Diagnostic) {
+        if self.place == Place::File {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
     fn statement(
         &mut self,
         keyword: Keyword,
         flags: Flags,
         arguments: Slice<'_>,
-        place: Place,
         line: Slice<'_>,
     ) -> Option<Statement> {
-        if place == Place::Trigger
-            && matches!(keyword, Keyword::From | Keyword::Maintainer | Keyword::Onbuild)
-        {
+        if self.place == Place::Trigger && !onbuild::may_be_trigger(keyword) {
             self.error(Diagnostic::error(
                 "invalid-trigger",
                 self.span,
@@ -118,6 +141,7 @@ impl Reader<'_> {
             span: line.span(),
             keyword: Spanned::new(keyword.name().to_owned(), self.span),
             text: line.as_str().to_owned(),
+            check: None,
             kind,
         })))
     }
@@ -137,9 +161,9 @@ impl Reader<'_> {
             Keyword::From => unreachable!("FROM is read as a stage"),
             Keyword::Healthcheck => InstructionKind::Healthcheck(healthcheck::read(self, flags, arguments)?),
             Keyword::Label => InstructionKind::Label(variables::pairs(self, keyword, arguments)?),
-            Keyword::Maintainer => InstructionKind::Maintainer(self.required(keyword, arguments)?.spanned()),
-            Keyword::Onbuild => InstructionKind::Onbuild(self.onbuild(arguments)?),
-            Keyword::Run => InstructionKind::Run(self.command(arguments)?),
+            Keyword::Maintainer => InstructionKind::Maintainer(self.maintainer(arguments)?),
+            Keyword::Onbuild => InstructionKind::Onbuild(onbuild::read(self, arguments)?),
+            Keyword::Run => InstructionKind::Run(run::read(self, flags, arguments)?),
             Keyword::Shell => InstructionKind::Shell(self.shell(arguments)?),
             Keyword::Stopsignal => InstructionKind::Stopsignal(self.required(keyword, arguments)?.word()),
             Keyword::User => InstructionKind::User(self.required(keyword, arguments)?.word()),
@@ -227,39 +251,13 @@ impl Reader<'_> {
         Some(words)
     }
 
-    fn onbuild(&mut self, arguments: Slice<'_>) -> Option<Spanned<String>> {
-        self.required(Keyword::Onbuild, arguments)?;
-        let inner = read(arguments, self.escape, Place::Trigger, self.diagnostics);
-        inner.statement?;
-        // BuildKit stores the line as it stands behind the keyword, blanks at its end included.
-        let line = self.line.trim_start();
-        let start =
-            line.as_str().len() - line.from(Keyword::Onbuild.name().len()).trim_start().as_str().len();
-        Some(Spanned::new(line.from(start).as_str().to_owned(), arguments.span()))
-    }
-
-    /// Reports the heredocs of instructions that can have them; ONBUILD's are found by the inner instruction.
-    fn refuse_heredocs(&mut self, keyword: Keyword, arguments: Slice<'_>) {
-        let inner = match keyword {
-            Keyword::Onbuild => {
-                let (name, rest) = arguments.split_first_blank();
-                Keyword::find(name.as_str()).zip(rest.map(|rest| flags::take(rest).1))
-            }
-            _ => Some((keyword, arguments)),
-        };
-        let Some((inner, arguments)) = inner else { return };
-        if !matches!(inner, Keyword::Add | Keyword::Copy | Keyword::Run) {
-            return;
-        }
-        if matches!(json::array(arguments), Some(Ok(_))) {
-            return;
-        }
-        self.heredocs = heredoc::find(self.line);
-        if keyword != Keyword::Onbuild {
-            for heredoc in &self.heredocs {
-                self.diagnostics.push(heredoc::unsupported(keyword, heredoc));
-            }
-        }
+    fn maintainer(&mut self, arguments: Slice<'_>) -> Option<Spanned<String>> {
+        let author = self.required(Keyword::Maintainer, arguments)?.spanned();
+        self.lint(
+            Diagnostic::warning("MaintainerDeprecated", self.span, "`MAINTAINER` is deprecated")
+                .with_help(format!("write `LABEL org.opencontainers.image.authors=\"{}\"`", author.value)),
+        );
+        Some(author)
     }
 }
 

@@ -86,32 +86,29 @@ impl<'a> Lines<'a> {
         }
         if let Some(span) = blank {
             diagnostics.push(
-                Diagnostic::warning(
-                    "no-empty-continuation",
-                    span,
-                    "blank line inside a continued instruction",
-                )
-                .with_related(text.all().trim().split_first_blank().0.span(), "of this instruction")
-                .with_help("remove the blank line, or make it a comment"),
+                Diagnostic::warning("NoEmptyContinuation", span, "blank line inside a continued instruction")
+                    .with_related(text.all().trim().split_first_blank().0.span(), "of this instruction")
+                    .with_help("remove the blank line, or make it a comment"),
             );
         }
         Some(text)
     }
 
-    /// Skips a heredoc's body; false if the file ends before its terminator.
-    pub(super) fn skip_heredoc(
+    /// Reads a heredoc's body and its terminator; `None` if the file ends before the terminator.
+    pub(super) fn heredoc_body(
         &mut self,
         terminator: &str,
         strips_tabs: bool,
         diagnostics: &mut Vec<Diagnostic>,
-    ) -> bool {
+    ) -> Option<(&'a str, Span)> {
+        let start = self.next;
         while let Some(line) = self.physical(diagnostics) {
             let text = if strips_tabs { line.text.trim_start_matches('\t') } else { line.text };
             if text == terminator {
-                return true;
+                return Some((&self.source[start..line.start], Span::new(start, line.start)));
             }
         }
-        false
+        None
     }
 }
 
@@ -159,7 +156,7 @@ mod tests {
         let (text, _, diagnostics) = join("RUN a \\\n\n  \n b\nUSER x", '\\');
         assert_eq!(text.as_deref(), Some("RUN a  b"));
         let [warning] = &diagnostics[..] else { panic!("{diagnostics:?}") };
-        assert_eq!((warning.code, warning.span), ("no-empty-continuation", Span::new(8, 8)));
+        assert_eq!((warning.code, warning.span), ("NoEmptyContinuation", Span::new(8, 8)));
     }
 
     #[test]

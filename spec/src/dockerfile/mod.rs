@@ -2,7 +2,10 @@
 //!
 //! Spec: Dockerfile reference; where it and BuildKit's program differ, the program.
 
+mod check;
+mod comments;
 mod copy;
+mod csv;
 mod directive;
 mod duration;
 mod flags;
@@ -13,11 +16,23 @@ mod instruction;
 mod json;
 mod keyword;
 mod lines;
+mod lints;
+mod mount;
+mod mount_draft;
+mod mount_kind;
+mod mount_value;
+mod onbuild;
 mod parse;
+mod parts;
 mod rules;
+mod run;
+mod size;
 mod variables;
 
-pub use copy::RemoteSource;
+pub(crate) use check::parse_bool;
+pub use check::{CheckDirective, Skip};
+pub use heredoc::Heredoc;
+pub use mount::{Mount, MountField, MountSpec, Sharing};
 pub use parse::{parse, parse_trigger};
 
 use crate::{Diagnostic, Span, Spanned};
@@ -36,6 +51,10 @@ pub struct Parsed {
 pub struct Dockerfile {
     /// The escape character: `\` or a backtick.
     pub escape: char,
+    /// The front end that `# syntax=` names, without what follows a blank; one that is built in.
+    pub syntax: Option<Spanned<String>>,
+    /// What the directive `# check=` says.
+    pub check: Option<CheckDirective>,
     /// The ARG instructions before the first FROM.
     pub global_args: Vec<Instruction>,
     /// The stages in the order of the text.
@@ -55,6 +74,8 @@ pub struct Stage {
     pub base: Word,
     /// The name after AS, in lower case.
     pub name: Option<Spanned<String>>,
+    /// What a comment `# check=` right above the FROM says.
+    pub check: Option<CheckDirective>,
     /// The instructions after FROM.
     pub instructions: Vec<Instruction>,
 }
@@ -62,20 +83,34 @@ pub struct Stage {
 /// One instruction (never FROM).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// All bytes of the instruction, from keyword to the end of its last line.
+    /// All bytes of the instruction, from keyword to the end of its last line; heredocs' bodies follow it.
     pub span: Span,
     /// The keyword, in upper case.
     pub keyword: Spanned<String>,
     /// The instruction's text on one line: continuations joined, comments inside it dropped.
     pub text: String,
+    /// What a comment `# check=` right above it says.
+    pub check: Option<CheckDirective>,
     /// What it says.
     pub kind: InstructionKind,
+}
+
+impl Instruction {
+    /// Returns the instruction's bytes with the bodies of its heredocs.
+    pub(crate) fn reach(&self) -> Span {
+        let heredocs = match &self.kind {
+            InstructionKind::Add(copy) | InstructionKind::Copy(copy) => &copy.heredocs[..],
+            InstructionKind::Run(run) => &run.heredocs,
+            _ => &[],
+        };
+        heredocs.iter().fold(self.span, |all, heredoc| all.to(heredoc.content.span))
+    }
 }
 
 /// What an instruction says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InstructionKind {
-    /// ADD of local files and archives.
+    /// ADD: files, archives, URLs and git repositories.
     Add(Copy),
     /// ARG: names with optional defaults, evaluated left to right.
     Arg(Vec<ArgDeclaration>),
@@ -95,10 +130,11 @@ pub enum InstructionKind {
     Label(Vec<KeyValue>),
     /// MAINTAINER: the author, taken as it stands.
     Maintainer(Spanned<String>),
-    /// ONBUILD: the trigger's text as it goes into the config; it has been parsed and found valid.
+    /// ONBUILD: the trigger's text as it goes into the config, bodies of heredocs included. It may be broken: that
+    /// has been warned of, and shows when it is run.
     Onbuild(Spanned<String>),
     /// RUN.
-    Run(Command),
+    Run(Run),
     /// SHELL.
     Shell(Vec<Spanned<String>>),
     /// STOPSIGNAL.
@@ -150,8 +186,8 @@ impl Word {
 /// `NAME` or `NAME=default` of an ARG.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArgDeclaration {
-    /// The variable.
-    pub name: Spanned<String>,
+    /// The variable; BuildKit expands it.
+    pub name: Word,
     /// The default, expanded only if it is used.
     pub default: Option<Word>,
 }
@@ -177,16 +213,65 @@ pub enum Command {
 /// COPY or ADD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy {
-    /// Value of `--from`, not expanded (COPY only).
-    pub from: Option<Spanned<String>>,
+    /// Value of `--from` (COPY only). Differs: it may have variables.
+    pub from: Option<Word>,
     /// Value of `--chown`.
     pub chown: Option<Word>,
     /// Value of `--chmod`.
     pub chmod: Option<Word>,
-    /// What is copied, at least one.
+    /// Whether the layer does not depend on what is below it (`--link`).
+    pub link: bool,
+    /// Whether the sources' parents are copied, too (`--parents`, COPY only).
+    pub parents: bool,
+    /// Values of `--exclude`, not expanded, each with the flag's bytes.
+    pub excludes: Vec<Spanned<String>>,
+    /// Value of `--checksum` (ADD only).
+    pub checksum: Option<Word>,
+    /// Value of `--keep-git-dir` (ADD only).
+    pub keep_git_dir: Option<bool>,
+    /// Value of `--unpack` (ADD only): by default, local archives are unpacked.
+    pub unpack: Option<bool>,
+    /// What is copied, without the heredocs. There is at least one of either.
     pub sources: Vec<Word>,
+    /// Files written in place; they are copied after the other sources.
+    pub heredocs: Vec<Heredoc>,
     /// Where to.
     pub dest: Word,
+}
+
+/// RUN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Values of `--mount`, in their order.
+    pub mounts: Vec<Mount>,
+    /// Value of `--network`, with the flag's bytes.
+    pub network: Option<Spanned<Network>>,
+    /// Value of `--security`, with the flag's bytes.
+    pub security: Option<Spanned<Security>>,
+    /// The command, for the shell form with the heredocs' `<<NAME` words.
+    pub command: Command,
+    /// The heredocs, in the order of the text; never any in exec form.
+    pub heredocs: Vec<Heredoc>,
+}
+
+/// What network a RUN has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The builder's usual one.
+    Default,
+    /// The loopback interface only.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// What a RUN may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// What the sandbox allows.
+    Sandbox,
+    /// Everything.
+    Insecure,
 }
 
 /// HEALTHCHECK.

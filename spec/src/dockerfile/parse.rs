@@ -1,32 +1,40 @@
 //! A whole file: its lines, its stages, and what may stand where.
 
+use super::comments::Comments;
 use super::directive::Directives;
 use super::instruction::{self, Place, Read, Statement};
 use super::keyword::Keyword;
 use super::lines::Lines;
-use super::{Dockerfile, Instruction, InstructionKind, Parsed, Stage};
+use super::{Dockerfile, Instruction, InstructionKind, Parsed, Stage, lints};
 use crate::{Diagnostic, Severity, Span, Spanned};
 
 /// Reads a Dockerfile.
 ///
+/// Warnings whose code is a rule's name are for [`Checks::filter`](crate::checks::Checks::filter).
+///
 /// Spec: Dockerfile reference, "Format", "Parser directives" and each instruction's section.
 ///
-/// Differs: what BuildKit knows and kairn does not is an error of code `unsupported`; reserved stage names and
-/// broken ONBUILD triggers are errors; every mistake is reported, not only the first.
+/// Differs: `RUN --device` and foreign front ends are errors of code `unsupported`; mounts without variables and
+/// remote sources are checked in every stage; every mistake is reported, not only the first.
 pub fn parse(text: &str) -> Parsed {
     let mut lines = Lines::new(text);
     let mut directives = Directives::new();
+    let mut comments = Comments::default();
     let mut file = File::new();
     let mut diagnostics = Vec::new();
     while let Some(line) = lines.physical(&mut diagnostics) {
-        directives.line(line, &mut diagnostics);
+        let is_directive = directives.line(line, &mut diagnostics);
         let escape = directives.escape;
-        let Some(text) = lines.logical(line, escape, &mut diagnostics) else { continue };
-        let read = instruction::read(text.all(), escape, Place::File, &mut diagnostics);
-        skip_heredocs(&mut lines, &read, &mut diagnostics);
-        file.add(read, text.all().trim().span());
+        let Some(text) = lines.logical(line, escape, &mut diagnostics) else {
+            if !is_directive {
+                comments.line(line, &mut diagnostics);
+            }
+            continue;
+        };
+        let read = instruction::read(text.all(), escape, Place::File, &mut lines, &mut diagnostics);
+        file.add(read, text.all().trim().span(), std::mem::take(&mut comments), &mut diagnostics);
     }
-    file.finish(directives.escape, &mut diagnostics)
+    file.finish(directives, diagnostics)
 }
 
 /// Reads the text of an ONBUILD trigger, as an image's config holds it.
@@ -42,8 +50,7 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, Vec<Diagnostic>> {
         directives.line(line, &mut diagnostics);
         let escape = directives.escape;
         let Some(text) = lines.logical(line, escape, &mut diagnostics) else { continue };
-        let read = instruction::read(text.all(), escape, Place::Trigger, &mut diagnostics);
-        skip_heredocs(&mut lines, &read, &mut diagnostics);
+        let read = instruction::read(text.all(), escape, Place::Trigger, &mut lines, &mut diagnostics);
         if found.len() == 1 {
             diagnostics.push(Diagnostic::error(
                 "invalid-trigger",
@@ -71,18 +78,6 @@ fn has_error(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
 }
 
-fn skip_heredocs(lines: &mut Lines<'_>, read: &Read, diagnostics: &mut Vec<Diagnostic>) {
-    for heredoc in &read.heredocs {
-        if !lines.skip_heredoc(&heredoc.terminator, heredoc.strips_tabs, diagnostics) {
-            diagnostics.push(
-                Diagnostic::error("unterminated-heredoc", heredoc.span, "heredoc is never ended")
-                    .with_help(format!("end it with a line that is `{}`", heredoc.terminator)),
-            );
-            return;
-        }
-    }
-}
-
 /// The tree as it grows.
 struct File {
     global_args: Vec<Instruction>,
@@ -91,6 +86,8 @@ struct File {
     place: FilePlace,
     /// Instructions other than ARG before the first FROM.
     misplaced: Vec<Spanned<Keyword>>,
+    /// The keywords of the stages as written.
+    keywords: Vec<Spanned<String>>,
     /// The first thing in the file that is no comment.
     first: Option<Span>,
 }
@@ -110,15 +107,22 @@ impl File {
             stages: Vec::new(),
             place: FilePlace::BeforeFrom,
             misplaced: Vec::new(),
+            keywords: Vec::new(),
             first: None,
         }
     }
 
-    fn add(&mut self, read: Read, span: Span) {
+    fn add(&mut self, read: Read, span: Span, comments: Comments, diagnostics: &mut Vec<Diagnostic>) {
         self.first.get_or_insert(span);
         let Some(keyword) = read.keyword else { return };
+        if self.place != FilePlace::BeforeFrom || keyword.value == Keyword::From {
+            self.keywords.push(Spanned::new(read.written, keyword.span));
+        }
         match read.statement {
             Some(Statement::From(from)) => {
+                if let (Some(comment), Some(name)) = (&comments.last, &from.name) {
+                    lints::describes_stage(comment, keyword.span, name, diagnostics);
+                }
                 self.place = FilePlace::Stage;
                 self.stages.push(Stage {
                     index: self.stages.len(),
@@ -126,6 +130,7 @@ impl File {
                     platform: from.platform,
                     base: from.base,
                     name: from.name,
+                    check: comments.check,
                     instructions: Vec::new(),
                 });
             }
@@ -134,7 +139,11 @@ impl File {
                 if self.place == FilePlace::BeforeFrom && keyword.value != Keyword::Arg {
                     self.misplaced.push(keyword);
                 } else if let Some(Statement::Instruction(instruction)) = statement {
-                    self.place(*instruction);
+                    if let (Some(comment), InstructionKind::Arg(names)) = (&comments.last, &instruction.kind)
+                    {
+                        lints::describes_args(comment, keyword.span, names, diagnostics);
+                    }
+                    self.place(Instruction { check: comments.check, ..*instruction });
                 }
             }
         }
@@ -154,7 +163,9 @@ impl File {
         }
     }
 
-    fn finish(self, escape: char, diagnostics: &mut Vec<Diagnostic>) -> Parsed {
+    fn finish(self, directives: Directives, mut diagnostics: Vec<Diagnostic>) -> Parsed {
+        lints::casing(&self.keywords, &mut diagnostics);
+        lints::stage_names(&self.stages, &mut diagnostics);
         let without_from = self.place == FilePlace::BeforeFrom;
         // Without any FROM one report is enough.
         for keyword in self.misplaced.iter().take(if without_from { 1 } else { usize::MAX }) {
@@ -172,7 +183,7 @@ impl File {
                 Diagnostic::error("empty-file", Span::default(), "file has no instructions")
                     .with_help("begin with `FROM <image>`"),
             ),
-            Some(span) if without_from && self.misplaced.is_empty() && !has_error(diagnostics) => {
+            Some(span) if without_from && self.misplaced.is_empty() && !has_error(&diagnostics) => {
                 diagnostics.push(
                     Diagnostic::error("no-stages", span, "file has no FROM and so nothing to build")
                         .with_help("add `FROM <image>`"),
@@ -180,11 +191,9 @@ impl File {
             }
             Some(_) => {}
         }
-        let mut diagnostics = std::mem::take(diagnostics);
         diagnostics.sort_by_key(|diagnostic| diagnostic.span);
-        Parsed {
-            dockerfile: Dockerfile { escape, global_args: self.global_args, stages: self.stages },
-            diagnostics,
-        }
+        let Directives { escape, syntax, check, .. } = directives;
+        let (global_args, stages) = (self.global_args, self.stages);
+        Parsed { dockerfile: Dockerfile { escape, syntax, check, global_args, stages }, diagnostics }
     }
 }

@@ -3,15 +3,7 @@
 use super::flags::Rule;
 use super::keyword::Keyword;
 
-const MOUNT: &str = "copy what the command needs with COPY; caches and secrets cannot be mounted yet";
-const NETWORK: &str = "remove the flag: the step runs with the default network";
-const SECURITY: &str = "remove the flag: the step runs in the sandbox";
-const DEVICE: &str = "remove the flag: devices cannot be passed to a step yet";
-const LINK: &str = "remove the flag: the same files are copied without it";
-const PARENTS: &str = "copy each directory to its own destination";
-const EXCLUDE: &str = "list the excluded files in `.dockerignore`, or copy the wanted ones only";
-const REMOTE: &str = "download the file beforehand, or with RUN in a stage that has the tools";
-const UNPACK: &str = "remove the flag: local archives are unpacked, remote ones cannot be added yet";
+const DEVICE: &str = "remove the flag: devices cannot be passed to a step";
 
 /// Returns the flags that an instruction has.
 pub(super) fn of(keyword: Keyword) -> &'static [(&'static str, Rule)] {
@@ -19,19 +11,19 @@ pub(super) fn of(keyword: Keyword) -> &'static [(&'static str, Rule)] {
         Keyword::Add => &[
             ("chown", Rule::Text),
             ("chmod", Rule::Text),
-            ("link", Rule::OnlyFalse { help: LINK }),
-            ("exclude", Rule::Unsupported { help: EXCLUDE }),
-            ("checksum", Rule::Unsupported { help: REMOTE }),
-            ("keep-git-dir", Rule::OnlyFalse { help: REMOTE }),
-            ("unpack", Rule::Unsupported { help: UNPACK }),
+            ("link", Rule::Bool),
+            ("exclude", Rule::List),
+            ("checksum", Rule::Text),
+            ("keep-git-dir", Rule::Bool),
+            ("unpack", Rule::Bool),
         ],
         Keyword::Copy => &[
             ("from", Rule::Text),
             ("chown", Rule::Text),
             ("chmod", Rule::Text),
-            ("link", Rule::OnlyFalse { help: LINK }),
-            ("parents", Rule::OnlyFalse { help: PARENTS }),
-            ("exclude", Rule::Unsupported { help: EXCLUDE }),
+            ("link", Rule::Bool),
+            ("parents", Rule::Bool),
+            ("exclude", Rule::List),
         ],
         Keyword::From => &[("platform", Rule::Text)],
         Keyword::Healthcheck => &[
@@ -42,9 +34,9 @@ pub(super) fn of(keyword: Keyword) -> &'static [(&'static str, Rule)] {
             ("retries", Rule::Text),
         ],
         Keyword::Run => &[
-            ("mount", Rule::Unsupported { help: MOUNT }),
-            ("network", Rule::Only { allowed: "default", unsupported: &["none", "host"], help: NETWORK }),
-            ("security", Rule::Only { allowed: "sandbox", unsupported: &["insecure"], help: SECURITY }),
+            ("mount", Rule::List),
+            ("network", Rule::OneOf(&["default", "none", "host"])),
+            ("security", Rule::OneOf(&["sandbox", "insecure"])),
             ("device", Rule::Unsupported { help: DEVICE }),
         ],
         Keyword::Arg
@@ -61,9 +53,4 @@ pub(super) fn of(keyword: Keyword) -> &'static [(&'static str, Rule)] {
         | Keyword::Volume
         | Keyword::Workdir => &[],
     }
-}
-
-/// Whether a flag may be given more than once.
-pub(super) fn may_repeat(name: &str) -> bool {
-    matches!(name, "mount" | "exclude" | "device")
 }

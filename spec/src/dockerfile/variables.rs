@@ -3,8 +3,8 @@
 use super::instruction::Reader;
 use super::keyword::Keyword;
 use super::{ArgDeclaration, KeyValue};
+use crate::Diagnostic;
 use crate::text::Slice;
-use crate::{Diagnostic, Spanned};
 
 /// Reads the declarations of ARG.
 pub(super) fn arg(reader: &mut Reader<'_>, arguments: Slice<'_>) -> Option<Vec<ArgDeclaration>> {
@@ -17,35 +17,11 @@ pub(super) fn arg(reader: &mut Reader<'_>, arguments: Slice<'_>) -> Option<Vec<A
         };
         if name.is_empty() {
             blank_name(reader, Keyword::Arg, word);
-        } else if let Some(name) = arg_name(reader, name) {
-            declarations.push(ArgDeclaration { name, default });
+        } else {
+            declarations.push(ArgDeclaration { name: name.word(), default });
         }
     }
     Some(declarations)
-}
-
-/// Takes quotes and escapes off a name.
-///
-/// Differs: BuildKit expands variables in it.
-fn arg_name(reader: &mut Reader<'_>, name: Slice<'_>) -> Option<Spanned<String>> {
-    match name.word().expand(reader.escape, &|_| None) {
-        Err(diagnostic) => {
-            reader.error(diagnostic);
-            None
-        }
-        Ok(_) if name.as_str().contains('$') => {
-            reader.error(
-                Diagnostic::error(
-                    "unsupported",
-                    name.span(),
-                    "variables in the name of an ARG are not supported",
-                )
-                .with_help("write the name out"),
-            );
-            None
-        }
-        Ok(expansion) => Some(Spanned::new(expansion.value, name.span())),
-    }
 }
 
 /// Reads the pairs of ENV or LABEL: `key=value ...`, or the old `key rest of the line`.
@@ -61,7 +37,7 @@ pub(super) fn pairs(
         let Some(value) = value else {
             reader.error(
                 Diagnostic::error(
-                    "missing-argument",
+                    "missing-value",
                     arguments.span(),
                     format!("`{keyword}` needs a key and a value"),
                 )
@@ -69,6 +45,14 @@ pub(super) fn pairs(
             );
             return None;
         };
+        reader.lint(
+            Diagnostic::warning(
+                "LegacyKeyValueFormat",
+                arguments.span(),
+                format!("`{keyword}` has the old form with a blank between key and value"),
+            )
+            .with_help(format!("write `{keyword} {}=<value>`", key.as_str())),
+        );
         return Some(vec![KeyValue { key: key.word(), value: value.word() }]);
     }
     let mut pairs = Vec::new();

@@ -57,6 +57,13 @@ pub(crate) fn unquoted_words(text: &str) -> Option<Vec<RawWord>> {
     Lexer::new(text, '\\', &|_| None, Mode::KeepUnset).run().ok().map(|(_, words)| words)
 }
 
+/// Splits as [`unquoted_words`] does, but keeps quotes.
+pub(crate) fn quoted_words(text: &str) -> Option<Vec<RawWord>> {
+    let mut lexer = Lexer::new(text, '\\', &|_| None, Mode::Raw);
+    lexer.raw_escapes = false;
+    lexer.run().ok().map(|(_, words)| words)
+}
+
 /// The state of the pass.
 pub(super) struct Lexer<'a> {
     text: &'a str,
@@ -65,6 +72,8 @@ pub(super) struct Lexer<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     mode: Mode,
     raw_escapes: bool,
+    /// Whether quotes are characters like any other.
+    pub(super) plain_quotes: bool,
     depth: usize,
     /// Unset variables met on the way.
     pub(super) undefined: Vec<(String, Range<usize>)>,
@@ -78,7 +87,17 @@ impl<'a> Lexer<'a> {
         mode: Mode,
     ) -> Self {
         let raw_escapes = mode == Mode::Raw;
-        Self { text, at: 0, escape, lookup, mode, raw_escapes, depth: 0, undefined: Vec::new() }
+        Self {
+            text,
+            at: 0,
+            escape,
+            lookup,
+            mode,
+            raw_escapes,
+            plain_quotes: false,
+            depth: 0,
+            undefined: Vec::new(),
+        }
     }
 
     /// Returns the whole text expanded, and the words it falls into.
@@ -112,7 +131,7 @@ impl<'a> Lexer<'a> {
                     value.chars().for_each(|ch| words.add(ch, start));
                     result.push_str(&value);
                 }
-                '\'' | '"' => {
+                '\'' | '"' if !self.plain_quotes => {
                     let value = if ch == '"' { self.double_quote()? } else { self.single_quote()? };
                     words.add_raw(&value, start);
                     result.push_str(&value);

@@ -5,7 +5,7 @@
 mod lexer;
 mod pattern;
 
-pub(crate) use lexer::{raw_words, unquoted_words};
+pub(crate) use lexer::{quoted_words, raw_words, unquoted_words};
 
 use crate::dockerfile::Word;
 use crate::{Diagnostic, Spanned};
@@ -33,7 +33,20 @@ impl Word {
         escape: char,
         lookup: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Expansion, Diagnostic> {
-        let mut lexer = Lexer::new(&self.raw, escape, lookup, Mode::Expand);
+        self.run(Lexer::new(&self.raw, escape, lookup, Mode::Expand))
+    }
+
+    /// Replaces variables as [`Word::expand`] does, but quotes stay and the escape is always `\`.
+    pub(crate) fn expand_text(
+        &self,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Expansion, Diagnostic> {
+        let mut lexer = Lexer::new(&self.raw, '\\', lookup, Mode::Expand);
+        lexer.plain_quotes = true;
+        self.run(lexer)
+    }
+
+    fn run(&self, mut lexer: Lexer<'_>) -> Result<Expansion, Diagnostic> {
         let (value, _) = lexer.run().map_err(|failure| self.diagnostic(failure))?;
         let undefined =
             lexer.undefined.into_iter().map(|(name, at)| Spanned::new(name, self.span_of(at))).collect();

@@ -1,6 +1,7 @@
 //! The parser from outside: cases, properties, and other parsers as oracles.
 
 mod cases;
+mod lines;
 mod oracle;
 mod outline;
 mod properties;

@@ -48,8 +48,8 @@ fn keyword_span(instruction: &parse_dockerfile::Instruction<'_>) -> std::ops::Ra
     }
 }
 
-/// Files that parse-dockerfile refuses although they are valid: empty commands.
-const REFUSED: [&str; 1] = ["forms"];
+/// Files that parse-dockerfile refuses although they are valid: empty commands, heredocs in exec form.
+const REFUSED: [&str; 2] = ["forms", "heredocs"];
 
 /// Files that parse-dockerfile joins wrongly: to it a doubled escape continues the line.
 const MISREAD: [&str; 1] = ["doubled-escapes"];
@@ -105,7 +105,7 @@ fn own_commands(text: &str) -> Vec<String> {
                     let words = copy.sources.iter().chain([&copy.dest]).map(|word| &*word.raw);
                     found.push(format!("COPY {:?}", words.collect::<Vec<_>>()));
                 }
-                InstructionKind::Run(run) => found.push(format!("RUN {}", command(&run))),
+                InstructionKind::Run(run) => found.push(format!("RUN {}", command(&run.command))),
                 InstructionKind::Cmd(cmd) => found.push(format!("CMD {}", command(&cmd))),
                 InstructionKind::Entrypoint(entrypoint) => {
                     found.push(format!("ENTRYPOINT {}", command(&entrypoint)));

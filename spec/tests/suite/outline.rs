@@ -5,12 +5,19 @@ use std::fmt::Write as _;
 use kairn_spec::Span;
 use kairn_spec::Spanned;
 use kairn_spec::dockerfile::{
-    Command, Copy, Dockerfile, Healthcheck, Instruction, InstructionKind, KeyValue, Word,
+    CheckDirective, Command, Copy, Dockerfile, Healthcheck, Heredoc, Instruction, InstructionKind, KeyValue,
+    Mount, Run, Word,
 };
 
 pub(crate) fn outline(dockerfile: &Dockerfile, source: &str) -> String {
     let outline = Outline { source };
     let mut out = String::new();
+    if let Some(syntax) = &dockerfile.syntax {
+        let _ = writeln!(out, "syntax {}", outline.spanned(syntax));
+    }
+    if let Some(check) = &dockerfile.check {
+        let _ = writeln!(out, "{}", outline.check(check));
+    }
     for instruction in &dockerfile.global_args {
         let _ = writeln!(out, "{}", outline.instruction(instruction));
     }
@@ -21,6 +28,9 @@ pub(crate) fn outline(dockerfile: &Dockerfile, source: &str) -> String {
         }
         if let Some(platform) = &stage.platform {
             let _ = write!(out, " for {}", outline.word(platform));
+        }
+        if let Some(check) = &stage.check {
+            let _ = write!(out, "\n    {}", outline.check(check));
         }
         out.push('\n');
         for instruction in &stage.instructions {
@@ -54,7 +64,51 @@ impl Outline<'_> {
 
     fn instruction(&self, instruction: &Instruction) -> String {
         let line = self.source[..instruction.span.start].matches('\n').count() + 1;
-        format!("{line:>3} {}", self.kind(&instruction.kind))
+        let check = instruction.check.as_ref().map(|check| format!("\n    {}", self.check(check)));
+        format!("{line:>3} {}{}", self.kind(&instruction.kind), check.unwrap_or_default())
+    }
+
+    fn check(&self, check: &CheckDirective) -> String {
+        let source = &self.source[check.span.start..check.span.end];
+        let CheckDirective { skip, error, experimental, .. } = check;
+        format!("check {source:?} skip {skip:?} error {error} experimental {experimental:?}")
+    }
+
+    fn heredocs(&self, heredocs: &[Heredoc]) -> String {
+        heredocs.iter().fold(String::new(), |mut out, heredoc| {
+            let word = &self.source[heredoc.span.start..heredoc.span.end];
+            let content = heredoc.chomped();
+            let rule = if heredoc.expands { "expanded" } else { "as it is" };
+            let _ = write!(out, "\n    {word} is {:?} {rule}: {}", heredoc.name, self.word(&content));
+            out
+        })
+    }
+
+    fn mount(&self, mount: &Mount) -> String {
+        let mut out = String::new();
+        for field in &mount.fields {
+            let _ = write!(out, "\n    mount {}", self.spanned(&field.key));
+            if let Some(value) = &field.value {
+                let _ = write!(out, "={}", self.word(value));
+            }
+        }
+        let spec = mount.resolve(&mut |word| word.expand('\\', &|_| None).map(|expansion| expansion.value));
+        match spec {
+            Ok(spec) => out + &format!("\n    = {spec:?}"),
+            Err(diagnostics) => panic!("{diagnostics:?}"),
+        }
+    }
+
+    fn run(&self, run: &Run) -> String {
+        let mut out = format!("RUN {}", self.command(&run.command));
+        if let Some(network) = &run.network {
+            let _ = write!(out, "\n    network {:?}", network.value);
+        }
+        if let Some(security) = &run.security {
+            let _ = write!(out, "\n    security {:?}", security.value);
+        }
+        let mounts: String = run.mounts.iter().map(|mount| self.mount(mount)).collect();
+        out + &mounts + &self.heredocs(&run.heredocs)
     }
 
     fn kind(&self, kind: &InstructionKind) -> String {
@@ -63,7 +117,7 @@ impl Outline<'_> {
             InstructionKind::Arg(declarations) => {
                 let mut out = "ARG".to_owned();
                 for declaration in declarations {
-                    let _ = write!(out, " {}", self.spanned(&declaration.name));
+                    let _ = write!(out, " {}", self.word(&declaration.name));
                     if let Some(default) = &declaration.default {
                         let _ = write!(out, "={}", self.word(default));
                     }
@@ -79,7 +133,7 @@ impl Outline<'_> {
             InstructionKind::Label(pairs) => format!("LABEL{}", self.pairs(pairs)),
             InstructionKind::Maintainer(name) => format!("MAINTAINER {}", self.spanned(name)),
             InstructionKind::Onbuild(trigger) => format!("ONBUILD {}", self.spanned(trigger)),
-            InstructionKind::Run(command) => format!("RUN {}", self.command(command)),
+            InstructionKind::Run(run) => self.run(run),
             InstructionKind::Shell(words) => format!("SHELL {}", self.strings(words)),
             InstructionKind::Stopsignal(word) => format!("STOPSIGNAL {}", self.word(word)),
             InstructionKind::User(word) => format!("USER {}", self.word(word)),
@@ -116,15 +170,32 @@ impl Outline<'_> {
 
     fn copy(&self, copy: &Copy) -> String {
         let mut out = String::new();
-        if let Some(from) = &copy.from {
-            let _ = write!(out, "from {} ", self.spanned(from));
-        }
-        for (name, word) in [("chown", &copy.chown), ("chmod", &copy.chmod)] {
+        let words = [
+            ("from", &copy.from),
+            ("chown", &copy.chown),
+            ("chmod", &copy.chmod),
+            ("checksum", &copy.checksum),
+        ];
+        for (name, word) in words {
             if let Some(word) = word {
                 let _ = write!(out, "{name} {} ", self.word(word));
             }
         }
-        out + &format!("{} to {}", self.words(&copy.sources), self.word(&copy.dest))
+        for (name, given) in [("link", copy.link), ("parents", copy.parents)] {
+            if given {
+                let _ = write!(out, "{name} ");
+            }
+        }
+        for (name, given) in [("keep-git-dir", copy.keep_git_dir), ("unpack", copy.unpack)] {
+            if let Some(given) = given {
+                let _ = write!(out, "{name} {given} ");
+            }
+        }
+        for pattern in &copy.excludes {
+            let _ = write!(out, "except {} ", self.spanned(pattern));
+        }
+        let heredocs = self.heredocs(&copy.heredocs);
+        out + &format!("{} to {}{heredocs}", self.words(&copy.sources), self.word(&copy.dest))
     }
 
     fn healthcheck(&self, check: &Healthcheck) -> String {

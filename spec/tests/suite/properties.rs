@@ -7,13 +7,15 @@ use kairn_spec::ignore::IgnoreFile;
 use kairn_spec::{Diagnostic, Span};
 use proptest::prelude::*;
 
+use crate::lines;
+
 /// Text made of the pieces that Dockerfiles are made of, and of others.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         8 => prop::sample::select(vec![
             "FROM", "RUN", "COPY", "ADD", "ENV", "ARG", "LABEL", "CMD", "ENTRYPOINT", "EXPOSE", "HEALTHCHECK",
             "MAINTAINER", "ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR", "from", "CPOY", "AS",
-            "--from=", "--chown=", "--mount=", "--link", "--interval=5s", "--", "--x", "a=b", "=", "scratch", "a",
+            "--from=", "--chown=", "--mount=type=", "--mount='\"", "cache,", "target=/x", "--link", "--exclude=", "--interval=5s", "--", "--x", "a=b", "=", "scratch", "a",
             "/b/c", "<<EOF", "<<-'E'", "EOF", "[\"a\", \"b\"]", "[", "]", "[1]", "\"", "'", "$x", "${x:-", "${x/a/b}",
             "}", "#", "# escape=`", "# syntax=docker/dockerfile:1", "\u{feff}", "\u{e9}", "\u{1f600}", "\\u00e9",
             "https://x", "NONE",
@@ -44,24 +46,36 @@ fn check_diagnostics(text: &str, diagnostics: &[Diagnostic]) {
 fn words(kind: &InstructionKind) -> Vec<&Word> {
     match kind {
         InstructionKind::Add(copy) | InstructionKind::Copy(copy) => {
-            copy.sources.iter().chain([&copy.dest]).chain(&copy.chown).chain(&copy.chmod).collect()
+            let flags = [&copy.from, &copy.chown, &copy.chmod, &copy.checksum];
+            let heredocs = copy.heredocs.iter().map(|heredoc| &heredoc.content);
+            copy.sources
+                .iter()
+                .chain([&copy.dest])
+                .chain(flags.into_iter().flatten())
+                .chain(heredocs)
+                .collect()
         }
         InstructionKind::Env(pairs) | InstructionKind::Label(pairs) => {
             pairs.iter().flat_map(|pair| [&pair.key, &pair.value]).collect()
         }
-        InstructionKind::Arg(declarations) => {
-            declarations.iter().filter_map(|declaration| declaration.default.as_ref()).collect()
-        }
+        InstructionKind::Arg(declarations) => declarations
+            .iter()
+            .flat_map(|declaration| declaration.default.iter().chain([&declaration.name]))
+            .collect(),
         InstructionKind::Expose(words) | InstructionKind::Volume(words) => words.iter().collect(),
         InstructionKind::Stopsignal(word) | InstructionKind::User(word) | InstructionKind::Workdir(word) => {
             vec![word]
+        }
+        InstructionKind::Run(run) => {
+            let fields = run.mounts.iter().flat_map(|mount| &mount.fields);
+            let values = fields.filter_map(|field| field.value.as_ref());
+            values.chain(run.heredocs.iter().map(|heredoc| &heredoc.content)).collect()
         }
         InstructionKind::Cmd(_)
         | InstructionKind::Entrypoint(_)
         | InstructionKind::Healthcheck(_)
         | InstructionKind::Maintainer(_)
         | InstructionKind::Onbuild(_)
-        | InstructionKind::Run(_)
         | InstructionKind::Shell(_) => Vec::new(),
     }
 }
@@ -101,6 +115,15 @@ proptest! {
                 let keyword = &text[instruction.keyword.span.start..instruction.keyword.span.end];
                 if keyword.len() == instruction.keyword.value.len() {
                     prop_assert!(keyword.eq_ignore_ascii_case(&instruction.keyword.value));
+                }
+                for heredoc in lines::heredocs(instruction) {
+                    check_span(&text, heredoc.span);
+                    let chomped = heredoc.chomped();
+                    check_span(&text, chomped.span);
+                    prop_assert!(!heredoc.strips_tabs || !chomped.raw.contains("\n\t"));
+                    if let Err(diagnostic) = heredoc.expand(&|_| None) {
+                        check_span(&text, diagnostic.span);
+                    }
                 }
                 for word in words(&instruction.kind) {
                     check_word(&text, word);

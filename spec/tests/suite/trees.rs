@@ -1,13 +1,13 @@
 //! Facts about trees that files on disk cannot show well.
 
 use kairn_spec::Severity;
-use kairn_spec::dockerfile::{Command, InstructionKind, parse, parse_trigger};
+use kairn_spec::dockerfile::{Command, InstructionKind, MountSpec, Run, parse, parse_trigger};
 
 fn shell_text(source: &str) -> String {
     let parsed = parse(source);
     assert!(parsed.diagnostics.iter().all(|found| found.severity == Severity::Warning), "{source:?}");
     match &parsed.dockerfile.stages[0].instructions[0].kind {
-        InstructionKind::Run(Command::Shell(text)) => text.value.clone(),
+        InstructionKind::Run(Run { command: Command::Shell(text), .. }) => text.value.clone(),
         kind => panic!("{kind:?}"),
     }
 }
@@ -89,8 +89,10 @@ fn triggers_are_single_instructions() {
         ("RUN a\nRUN b", "invalid-trigger"),
         ("BANANA", "unknown-instruction"),
         ("COPY a", "missing-argument"),
-        ("RUN <<EOF\nRUN b\nEOF", "unsupported"),
-        ("RUN --mount=type=cache,target=/x a", "unsupported"),
+        ("RUN <<EOF\nRUN b", "unterminated-heredoc"),
+        ("RUN <<EOF\nRUN b\nEOF\nRUN c", "invalid-trigger"),
+        ("RUN --mount=type=cach,target=/x a", "invalid-mount-value"),
+        ("RUN --device=x a", "unsupported"),
     ] {
         let codes: Vec<_> =
             parse_trigger(trigger).expect_err(trigger).iter().map(|diagnostic| diagnostic.code).collect();
@@ -112,4 +114,49 @@ fn long_lines_are_refused() {
     let text = |length: usize| format!("FROM a\nRUN {}\n", "x".repeat(length - 4));
     assert_eq!(parse(&text(65_535)).diagnostics, []);
     assert_eq!(parse(&text(65_536)).diagnostics[0].code, "line-too-long");
+}
+
+#[test]
+fn mounts_are_resolved_with_variables() {
+    let source = "FROM a\nRUN --mount=type=$T,from=${F},target=/$D,size=$S x\n";
+    let parsed = parse(source);
+    assert_eq!(parsed.diagnostics, []);
+    let InstructionKind::Run(run) = &parsed.dockerfile.stages[0].instructions[0].kind else { panic!() };
+    let resolve = |kind: &str, size: &str| {
+        let lookup = |name: &str| match name {
+            "T" => Some(kind.to_owned()),
+            "S" => Some(size.to_owned()),
+            "D" => Some("dir".to_owned()),
+            _ => Some(String::new()),
+        };
+        run.mounts[0].resolve(&mut |word| word.expand('\\', &lookup).map(|expansion| expansion.value))
+    };
+    assert_eq!(
+        resolve("tmpfs", "1k"),
+        Ok(MountSpec::Tmpfs { target: "/dir".to_owned(), size_bytes: Some(1024) })
+    );
+    for (kind, size, code, place) in [
+        ("cache", "1k", "wrong-mount-key", "size"),
+        ("tmpfs", "x", "invalid-mount-value", "$S"),
+        ("nfs", "1k", "invalid-mount-value", "$T"),
+    ] {
+        let errors = resolve(kind, size).expect_err(kind);
+        assert_eq!((errors[0].code, &source[errors[0].span.start..errors[0].span.end]), (code, place));
+    }
+}
+
+#[test]
+fn heredocs_escape_by_backslash_whatever_the_file_does() {
+    let parsed = parse("# escape=`\nFROM a\nCOPY <<E `\n /x\n\\$a `$a `\nE\n");
+    let InstructionKind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else { panic!() };
+    let expansion = copy.heredocs[0].expand(&|_| Some("1".to_owned())).expect("a body");
+    assert_eq!(expansion.value, "$a `1 `\n");
+}
+
+#[test]
+fn one_body_serves_all_heredocs_of_its_name() {
+    let parsed = parse("FROM a\nCOPY <<E <<-'E' /x\n1\nE\n\t2\nE\n");
+    let InstructionKind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else { panic!() };
+    let bodies: Vec<_> = copy.heredocs.iter().map(|heredoc| heredoc.chomped().raw).collect();
+    assert_eq!(bodies, ["\t2\n", "2\n"]);
 }
