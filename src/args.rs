@@ -23,14 +23,16 @@ pub enum Command {
     Build(Build),
     /// Show the graph of a build; nothing is built
     Graph(Graph),
+    /// Check a Dockerfile for mistakes and bad habits; nothing is built
+    Check(Check),
 }
 
 /// Which Dockerfile, and what of it.
 #[derive(Debug, clap::Args)]
 pub struct Input {
-    /// Dockerfile [default: CONTEXT/Dockerfile]
-    #[arg(short, long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    /// Dockerfile: a file, `-` for standard input, or a URL [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "FILE|-|URL")]
+    pub file: Option<String>,
     /// Stage to build, by name or number [default: the last]
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
@@ -43,8 +45,15 @@ pub struct Input {
     /// Platform of the image [default: linux on this machine's architecture]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
-    /// Build context
-    #[arg(default_value = ".")]
+    /// What stands for a stage, an image or a name of `from`: a folder, a Git or other URL, `docker-image://REF`,
+    /// `oci-layout://PATH[:TAG][@DIGEST]` or `target:STAGE`
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub build_context: Vec<String>,
+    /// Network of RUNs that do not choose one
+    #[arg(long, value_enum, default_value_t)]
+    pub network: Network,
+    /// Build context: a folder, an archive, `-` for an archive or a Dockerfile on standard input, a Git or other URL
+    #[arg(default_value = ".", value_name = "CONTEXT")]
     pub context: String,
     /// Where to pull from and how
     #[command(flatten)]
@@ -80,6 +89,15 @@ pub struct Build {
     /// Write the image: `type=oci,dest=PATH[,tar=false]`, `type=image[,push=true]`, `type=registry`
     #[arg(short, long, value_name = "type=..")]
     pub output: Vec<String>,
+    /// A secret for RUNs that mount it: `id=ID[,src=FILE|,env=NAME]`
+    #[arg(long, value_name = "id=..")]
+    pub secret: Vec<String>,
+    /// SSH agent or keys for RUNs that mount it [default without value: the environment's agent]
+    #[arg(long, value_name = "default|ID[=SOCKET]")]
+    pub ssh: Vec<String>,
+    /// Let RUNs leave the sandbox where they ask for it
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub allow: Vec<Allow>,
     /// Do everything again, whatever the store has
     #[arg(long)]
     pub no_cache: bool,
@@ -148,4 +166,53 @@ pub enum GraphFormat {
     Mermaid,
     /// JSON
     Json,
+}
+
+/// `kairn check`.
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// What to check
+    #[command(flatten)]
+    pub input: Input,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: CheckFormat,
+    /// Fail also where there are only warnings
+    #[arg(long)]
+    pub error: bool,
+}
+
+/// Form of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people
+    #[default]
+    Text,
+    /// JSON, as `docker build --call=check,format=json` writes it
+    Json,
+    /// SARIF 2.1.0, for code hosts
+    Sarif,
+}
+
+/// Network of RUNs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Network {
+    /// That of the place that kairn runs in
+    #[default]
+    Default,
+    /// None
+    None,
+    /// The machine's; needs `--allow network.host`
+    Host,
+}
+
+/// What RUNs may be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Allow {
+    /// `RUN --network=host`
+    #[value(name = "network.host")]
+    NetworkHost,
+    /// `RUN --security=insecure`
+    #[value(name = "security.insecure")]
+    SecurityInsecure,
 }

@@ -1,19 +1,26 @@
 //! What the program takes from the machine: folders, credentials, name resolution.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 
+use kairn_executor::Settings;
+use kairn_executor::events::{Event, Events};
+use kairn_executor::grants::Grants;
+use kairn_executor::pull::Puller;
+use kairn_executor::store::Store;
 use kairn_image::registry::auth::CredentialFiles;
 use kairn_image::registry::{self, Client, Mirror, Proxies};
 
-use crate::args::Registries;
-use crate::failure::Failure;
+use crate::args::{Input, Registries};
+use crate::failure::{Failure, chain};
 
 /// Text of /etc/hosts in a RUN.
-pub const HOSTS: &str = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+const HOSTS: &str = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 
 /// The default folder of the store.
-pub fn default_root() -> Result<PathBuf, Failure> {
+fn default_root() -> Result<PathBuf, Failure> {
     let cache = variable("XDG_CACHE_HOME")
         .or_else(|| variable("HOME").map(|home| home.join(".cache")))
         .ok_or_else(|| Failure::user("there is no `HOME`, so no place for the store"))
@@ -21,8 +28,54 @@ pub fn default_root() -> Result<PathBuf, Failure> {
     Ok(cache.join("kairn"))
 }
 
+/// What a command works with: settings for the executor, and the events of its work.
+pub struct Workshop {
+    /// Settings; a build adds what is its own.
+    pub settings: Settings,
+    /// For registries.
+    pub client: Arc<Client>,
+    /// Where work is told.
+    pub events: Events,
+    /// Where it is heard.
+    pub receiver: Receiver<Event>,
+}
+
+impl Workshop {
+    /// Opens the store and prepares to reach registries; RUNs are not prepared for.
+    pub fn open(input: &Input) -> Result<Self, Failure> {
+        let root = match &input.kairn_root {
+            Some(root) => std::path::absolute(root).unwrap_or_else(|_| root.clone()),
+            None => default_root()?,
+        };
+        let store = Arc::new(Store::open(&root).map_err(|e| {
+            let help = e.help();
+            Failure { help, ..Failure::environment(chain(&e)) }
+        })?);
+        let client = client(&input.registries)?;
+        let (sender, receiver) = mpsc::channel();
+        let events = Events::new(sender);
+        let puller = Arc::new(Puller::new(Arc::clone(&client), Arc::clone(&store), events.clone()));
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let settings = Settings {
+            store,
+            puller,
+            contexts: BTreeMap::new(),
+            jobs: (2 * cores).max(8),
+            no_cache: false,
+            program: std::env::current_exe()
+                .map_err(|e| Failure::environment(format!("cannot find the program itself: {e}")))?,
+            namespaces: Ok(()),
+            epoch: epoch(input)?,
+            resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+            hosts: HOSTS.to_owned(),
+            grants: Grants::default(),
+        };
+        Ok(Self { settings, client, events, receiver })
+    }
+}
+
 /// A client for all registries, with the credentials that Docker and Podman keep.
-pub fn client(settings: &Registries) -> Result<Arc<Client>, Failure> {
+fn client(settings: &Registries) -> Result<Arc<Client>, Failure> {
     let mirrors = settings
         .registry_mirror
         .iter()
@@ -49,20 +102,18 @@ pub fn client(settings: &Registries) -> Result<Arc<Client>, Failure> {
     })))
 }
 
-/// The machine's resolv.conf.
-pub fn resolv_conf() -> String {
-    std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
-}
-
-/// `SOURCE_DATE_EPOCH`, if it is set.
-pub fn epoch() -> Result<Option<i64>, Failure> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Err(_) => Ok(None),
-        Ok(text) if text.is_empty() => Ok(None),
-        Ok(text) => text.parse().map(Some).map_err(|_| {
-            Failure::user(format!(
-                "`SOURCE_DATE_EPOCH` is `{text}`, and should be seconds from the Unix epoch"
-            ))
+/// `SOURCE_DATE_EPOCH`: the build argument, or else the variable.
+fn epoch(input: &Input) -> Result<Option<i64>, Failure> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let argument = input.build_arg.iter().rev().find_map(|argument| match argument.split_once('=') {
+        Some((NAME, value)) => Some(value.to_owned()),
+        _ => None,
+    });
+    match argument.or_else(|| std::env::var(NAME).ok()) {
+        None => Ok(None),
+        Some(text) if text.is_empty() => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            Failure::user(format!("`{NAME}` is `{text}`, and should be seconds from the Unix epoch"))
         }),
     }
 }

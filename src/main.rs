@@ -57,6 +57,7 @@ fn main() -> ExitCode {
             commands::build::run(&build, namespaces)
         }
         Command::Graph(graph) => commands::graph::run(&graph),
+        Command::Check(check) => commands::check::run(&check),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

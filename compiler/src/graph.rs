@@ -1,6 +1,7 @@
 //! The graph of steps: what a build does, free of names and of source text.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use kairn_image::config::History;
@@ -9,6 +10,8 @@ use kairn_spec::Span;
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef as _;
+
+use crate::mode::ModeChange;
 
 /// Names a step of one graph.
 pub type StepId = NodeIndex<u32>;
@@ -39,8 +42,21 @@ pub struct Step {
 pub enum Input {
     /// The file-system state that the step changes.
     Root,
-    /// The files that a COPY or ADD reads.
-    Source,
+    /// Files that a COPY or ADD reads, by the place of the source in [`CopyOp::sources`].
+    Source(u16),
+    /// Files that a RUN mounts, by the place of the mount in [`RunOp::mounts`].
+    Mount(u16),
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("root"),
+            Self::Source(0) => f.write_str("source"),
+            Self::Source(index) => write!(f, "source[{index}]"),
+            Self::Mount(index) => write!(f, "mount[{index}]"),
+        }
+    }
 }
 
 /// What a step does, fully resolved.
@@ -52,12 +68,20 @@ pub enum Op {
     Image(ImageOp),
     /// The files of a local build context, filtered by its ignore file. Not a root file system.
     Context(ContextOp),
+    /// One file of a web server.
+    Http(HttpOp),
+    /// The files of a commit of a Git repository.
+    Git(GitOp),
+    /// Files written out in the Dockerfile.
+    Inline(InlineOp),
     /// A command run in the root state.
     Run(RunOp),
     /// Files copied onto the root state.
     Copy(CopyOp),
     /// A working directory made, where it is missing.
     Workdir(WorkdirOp),
+    /// The topmost layer of [`Input::Source`] 0, as it is, put onto the root state: COPY --link.
+    Link,
 }
 
 /// The file system of an image.
@@ -78,6 +102,56 @@ pub struct ContextOp {
     pub name: String,
 }
 
+/// A file of a web server: mode 0600, owner 0:0, the server's `Last-Modified` as its time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpOp {
+    /// Where it is: `http` or `https`.
+    pub url: String,
+    /// Name of the file in the tree that this step gives.
+    pub name: String,
+    /// What its content must be.
+    pub checksum: Option<Digest>,
+}
+
+/// Files of a Git repository.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GitOp {
+    /// What is cloned.
+    pub remote: String,
+    /// Branch, tag or commit; the remote's default branch if none.
+    pub reference: Option<String>,
+    /// Directory of the repository that becomes the root, clean and relative.
+    pub subdir: Option<String>,
+    /// Commit that the reference must be, or the beginning of its name.
+    pub checksum: Option<String>,
+    /// Whether the `.git` directory stays.
+    pub keep_git_dir: bool,
+    /// Whether submodules are fetched.
+    pub submodules: bool,
+    /// Whether files get the commit's time instead of that of the checkout.
+    pub commit_mtime: bool,
+    /// Whether the commit itself is asked for, and the reference is only a name for it.
+    pub fetch_by_commit: bool,
+}
+
+/// Files whose content the Dockerfile holds: owner 0:0.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InlineOp {
+    /// Relative path, mode and content of each.
+    pub files: Vec<InlineFile>,
+}
+
+/// A file whose content the Dockerfile holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InlineFile {
+    /// Path, relative.
+    pub path: String,
+    /// Permissions.
+    pub mode: u32,
+    /// Content.
+    pub content: String,
+}
+
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RunOp {
@@ -93,24 +167,231 @@ pub struct RunOp {
     pub user: String,
     /// Architecture the command runs on.
     pub platform: Platform,
+    /// What is mounted, in order.
+    pub mounts: Vec<Mount>,
+    /// `--network`.
+    pub network: Network,
+    /// `--security`.
+    pub security: Security,
+}
+
+/// Network of a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Network {
+    /// What the place that kairn runs in has.
+    #[default]
+    Default,
+    /// A loopback device and nothing else.
+    None,
+    /// The machine's own.
+    Host,
+}
+
+/// What a command may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Security {
+    /// What any container may.
+    #[default]
+    Sandbox,
+    /// All that kairn itself may.
+    Insecure,
+}
+
+/// Something that a command finds beside its root file system; never in the layer that it makes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Mount {
+    /// Where: absolute and clean, never the root. A secret that is only a variable has none.
+    pub target: Option<String>,
+    /// What.
+    pub kind: MountKind,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MountKind {
+    /// Files of [`Input::Mount`] at the mount's place.
+    Bind {
+        /// File or directory of that input: clean, no leading slash, `.` for all of it.
+        source: String,
+        /// Whether the command may write there; what it writes is lost.
+        read_write: bool,
+    },
+    /// A directory that lasts from build to build.
+    Cache {
+        /// Which one.
+        id: String,
+        /// What happens when two commands want it at once.
+        sharing: Sharing,
+        /// Directory of [`Input::Mount`] that it begins with, where the mount has that input; as in `Bind`.
+        source: String,
+        /// Whether the command may not write there.
+        read_only: bool,
+        /// Permissions and owner of a new directory, where they are given.
+        mode: Option<u32>,
+        /// User.
+        uid: Option<u32>,
+        /// Group.
+        gid: Option<u32>,
+    },
+    /// An empty directory in memory.
+    Tmpfs {
+        /// Its size in bytes; the kernel's default if none.
+        size_bytes: Option<u64>,
+    },
+    /// A secret, as a file where there is a target.
+    Secret {
+        /// Which one.
+        id: String,
+        /// Variable that holds it.
+        env: Option<String>,
+        /// Whether the command fails without it.
+        required: bool,
+        /// Permissions of the file.
+        mode: u32,
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// A socket that leads to an SSH agent.
+    Ssh {
+        /// Which one.
+        id: String,
+        /// Whether the command fails without it.
+        required: bool,
+        /// Permissions of the socket.
+        mode: u32,
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+}
+
+impl fmt::Display for Mount {
+    /// Writes everything that a command can see of the mount, in the words of `RUN --mount`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, mut options) = self.kind.options();
+        options.push(("target", self.target.clone()));
+        write!(f, "type={kind}")?;
+        for (name, value) in options {
+            if let Some(value) = value {
+                write!(f, ",{name}={value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MountKind {
+    /// Returns the type and the options that are given.
+    fn options(&self) -> (&'static str, Vec<(&'static str, Option<String>)>) {
+        let octal = |mode: u32| Some(format!("{mode:04o}"));
+        let flag = |is_set: bool| is_set.then(|| "true".to_owned());
+        let number = |number: u32| Some(number.to_string());
+        match self {
+            Self::Bind { source, read_write } => {
+                ("bind", vec![("source", Some(source.clone())), ("rw", flag(*read_write))])
+            }
+            Self::Cache { id, sharing, source, read_only, mode, uid, gid } => (
+                "cache",
+                vec![
+                    ("id", Some(id.clone())),
+                    ("sharing", Some(sharing.name().to_owned())),
+                    ("source", Some(source.clone())),
+                    ("ro", flag(*read_only)),
+                    ("mode", mode.and_then(octal)),
+                    ("uid", uid.and_then(number)),
+                    ("gid", gid.and_then(number)),
+                ],
+            ),
+            Self::Tmpfs { size_bytes } => {
+                ("tmpfs", vec![("size", size_bytes.map(|size_bytes| size_bytes.to_string()))])
+            }
+            Self::Secret { id, env, required, mode, uid, gid } => (
+                "secret",
+                vec![
+                    ("id", Some(id.clone())),
+                    ("env", env.clone()),
+                    ("required", flag(*required)),
+                    ("mode", octal(*mode)),
+                    ("uid", number(*uid)),
+                    ("gid", number(*gid)),
+                ],
+            ),
+            Self::Ssh { id, required, mode, uid, gid } => (
+                "ssh",
+                vec![
+                    ("id", Some(id.clone())),
+                    ("required", flag(*required)),
+                    ("mode", octal(*mode)),
+                    ("uid", number(*uid)),
+                    ("gid", number(*gid)),
+                ],
+            ),
+        }
+    }
+}
+
+/// What happens when two commands want one cache directory at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sharing {
+    /// Both have it.
+    #[default]
+    Shared,
+    /// The second has another one.
+    Private,
+    /// The second waits.
+    Locked,
+}
+
+impl Sharing {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Private => "private",
+            Self::Locked => "locked",
+        }
+    }
 }
 
 /// Files copied.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CopyOp {
-    /// Source patterns in the root of the input, clean, `filepath.Match` wildcards, no leading slash; the root itself
-    /// is `.`.
-    pub sources: Vec<String>,
+    /// What is copied, in order.
+    pub sources: Vec<CopySource>,
     /// Destination, absolute; a final slash says that it is a directory.
     pub dest: String,
     /// `--chown` after expansion: `user[:group]`, names or numbers.
     pub chown: Option<String>,
     /// `--chmod`.
-    pub mode: Option<u32>,
-    /// Whether the sources' owners are kept (a stage or an image) or become 0:0 (a context).
+    pub mode: Option<ModeChange>,
+    /// `--exclude`: patterns of an ignore file, relative to each source.
+    pub excludes: Vec<String>,
+}
+
+/// One source of a COPY or ADD.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CopySource {
+    /// The step that has the files: which [`Input::Source`].
+    pub input: u16,
+    /// Pattern in the root of the input: clean, `filepath.Match` wildcards, no leading slash; the root itself is `.`.
+    pub path: String,
+    /// `--parents`: what is copied of the path, which must be a directory then, with the directories between.
+    pub parents: Option<Parents>,
+    /// Whether the files' owners are kept (a stage or an image) or become 0:0 (a context).
     pub ownership: Ownership,
     /// Whether local archives are unpacked (ADD).
     pub archives: Archives,
+}
+
+/// What COPY --parents copies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Parents {
+    /// Pattern of an ignore file, with `**`, relative to the source's path: clean, no leading slash.
+    pub pattern: String,
+    /// Whether something must match: the pattern has no wildcards.
+    pub required: bool,
 }
 
 /// What becomes of the owners of copied files.
@@ -352,9 +633,9 @@ mod tests {
     fn both_inputs_may_be_one_step() {
         let mut builder = GraphBuilder::default();
         let scratch = builder.step(Op::Scratch, &[]);
-        let both = builder.step(workdir("/a"), &[(Input::Source, scratch), (Input::Root, scratch)]);
+        let both = builder.step(workdir("/a"), &[(Input::Source(0), scratch), (Input::Root, scratch)]);
         let graph = builder.finish();
-        assert_eq!(graph.inputs(both), [(Input::Root, scratch), (Input::Source, scratch)]);
+        assert_eq!(graph.inputs(both), [(Input::Root, scratch), (Input::Source(0), scratch)]);
         assert_eq!(graph.topological(), [scratch, both]);
     }
 }

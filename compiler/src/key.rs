@@ -8,10 +8,13 @@ use std::fmt;
 
 use kairn_image::{Digest, Platform};
 
-use crate::graph::{Archives, CopyOp, ImageOp, Input, Op, Ownership, RunOp, WorkdirOp};
+use crate::graph::{
+    Archives, CopyOp, CopySource, GitOp, HttpOp, ImageOp, InlineFile, InlineOp, Input, Network, Op,
+    Ownership, Parents, RunOp, Security, WorkdirOp,
+};
 
 /// Version of the meaning of the parts: raised when a step of the same parts would give another result.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// Identifies what a step makes: equal keys, equal results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,18 +69,18 @@ pub fn key_parts(op: &Op, inputs: &[(Input, Digest)]) -> KeyParts {
             parts.push("op", "context");
             parts.push("name", &context.name);
         }
+        Op::Http(http) => push_http(&mut parts, http),
+        Op::Git(git) => push_git(&mut parts, git),
+        Op::Inline(inline) => push_inline(&mut parts, inline),
         Op::Run(run) => push_run(&mut parts, run),
         Op::Copy(copy) => push_copy(&mut parts, copy),
         Op::Workdir(workdir) => push_workdir(&mut parts, workdir),
+        Op::Link => parts.push("op", "link"),
     }
     let mut inputs = inputs.to_vec();
     inputs.sort_unstable();
     for (input, digest) in inputs {
-        let name = match input {
-            Input::Root => "input.root",
-            Input::Source => "input.source",
-        };
-        parts.push(name, digest.to_string());
+        parts.push(format!("input.{input}"), digest.to_string());
     }
     parts
 }
@@ -90,8 +93,55 @@ fn push_image(parts: &mut KeyParts, image: &ImageOp) {
     }
 }
 
+fn push_http(parts: &mut KeyParts, http: &HttpOp) {
+    let HttpOp { url, name, checksum } = http;
+    parts.push("op", "http");
+    parts.push("url", url);
+    parts.push("name", name);
+    if let Some(checksum) = checksum {
+        parts.push("checksum", checksum.to_string());
+    }
+}
+
+fn push_git(parts: &mut KeyParts, git: &GitOp) {
+    let GitOp {
+        remote,
+        reference,
+        subdir,
+        checksum,
+        keep_git_dir,
+        submodules,
+        commit_mtime,
+        fetch_by_commit,
+    } = git;
+    parts.push("op", "git");
+    parts.push("remote", remote);
+    for (name, value) in [("reference", reference), ("subdir", subdir), ("checksum", checksum)] {
+        if let Some(value) = value {
+            parts.push(name, value);
+        }
+    }
+    for (name, value) in [
+        ("keep_git_dir", keep_git_dir),
+        ("submodules", submodules),
+        ("commit_mtime", commit_mtime),
+        ("fetch_by_commit", fetch_by_commit),
+    ] {
+        parts.push(name, value.to_string());
+    }
+}
+
+fn push_inline(parts: &mut KeyParts, inline: &InlineOp) {
+    parts.push("op", "inline");
+    for (index, InlineFile { path, mode, content }) in inline.files.iter().enumerate() {
+        parts.push(format!("files[{index}].path"), path);
+        parts.push(format!("files[{index}].mode"), format!("{mode:04o}"));
+        parts.push(format!("files[{index}].content"), content);
+    }
+}
+
 fn push_run(parts: &mut KeyParts, run: &RunOp) {
-    let RunOp { args, env, proxy_env: _, cwd, user, platform } = run;
+    let RunOp { args, env, proxy_env: _, cwd, user, platform, mounts, network, security } = run;
     parts.push("op", "run");
     parts.push_list("args", args);
     for (name, value) in env {
@@ -100,6 +150,18 @@ fn push_run(parts: &mut KeyParts, run: &RunOp) {
     parts.push("cwd", cwd);
     parts.push("user", user);
     push_platform(parts, platform);
+    for (index, mount) in mounts.iter().enumerate() {
+        parts.push(format!("mounts[{index}]"), mount.to_string());
+    }
+    match network {
+        Network::Default => {}
+        Network::None => parts.push("network", "none"),
+        Network::Host => parts.push("network", "host"),
+    }
+    match security {
+        Security::Sandbox => {}
+        Security::Insecure => parts.push("security", "insecure"),
+    }
 }
 
 fn push_platform(parts: &mut KeyParts, platform: &Platform) {
@@ -114,23 +176,34 @@ fn push_platform(parts: &mut KeyParts, platform: &Platform) {
 }
 
 fn push_copy(parts: &mut KeyParts, copy: &CopyOp) {
-    let CopyOp { sources, dest, chown, mode, ownership, archives } = copy;
+    let CopyOp { sources, dest, chown, mode, excludes } = copy;
     parts.push("op", "copy");
-    parts.push_list("sources", sources);
+    for (index, source) in sources.iter().enumerate() {
+        let CopySource { input, path, parents, ownership, archives } = source;
+        parts.push(format!("sources[{index}]"), path);
+        parts.push(format!("sources[{index}].input"), input.to_string());
+        if let Some(Parents { pattern, required: _ }) = parents {
+            parts.push(format!("sources[{index}].parents"), pattern);
+        }
+        match (chown, ownership) {
+            // Whoever owned the sources, the owner is now another one.
+            (Some(_), _) => {}
+            (None, Ownership::Keep) => parts.push(format!("sources[{index}].ownership"), "keep"),
+            (None, Ownership::Root) => parts.push(format!("sources[{index}].ownership"), "root"),
+        }
+        match archives {
+            Archives::Copy => {}
+            Archives::Unpack => parts.push(format!("sources[{index}].archives"), "unpack"),
+        }
+    }
     parts.push("dest", dest);
-    match (chown, ownership) {
-        // Whoever owned the sources, the owner is now this one.
-        (Some(chown), _) => parts.push("chown", chown),
-        (None, Ownership::Keep) => parts.push("ownership", "keep"),
-        (None, Ownership::Root) => parts.push("ownership", "root"),
+    if let Some(chown) = chown {
+        parts.push("chown", chown);
     }
     if let Some(mode) = mode {
-        parts.push("mode", format!("{mode:04o}"));
+        parts.push("mode", mode.to_string());
     }
-    match archives {
-        Archives::Copy => {}
-        Archives::Unpack => parts.push("archives", "unpack"),
-    }
+    parts.push_list("excludes", excludes);
 }
 
 fn push_workdir(parts: &mut KeyParts, workdir: &WorkdirOp) {

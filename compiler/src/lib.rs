@@ -4,12 +4,17 @@
 //! [`Graph`] of steps, the configs of the images to make, and a table from each step to the user's line. Absent:
 //! effects other than asking the source; names, spans and labels in any digest.
 //!
-//! Reading order: [`graph`] (the closed set of ops), [`key`], [`mod@compile`], [`render`].
+//! Reading order: [`graph`] (the closed set of ops), [`mod@mode`], [`key`], [`mod@compile`], [`render`].
 
+mod check;
 pub mod compile;
 pub mod graph;
 pub mod key;
+pub mod mode;
 pub mod render;
+
+/// Patterns of `--exclude` and of wildcards, for those who carry out a [`graph::CopyOp`].
+pub use kairn_spec::{glob, ignore};
 
 pub use compile::{
     CompileError, CompileOptions, Compiled, ImageSource, PlatformChoice, ResolvedImage, compile,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use kairn_compiler::Graph;
+use kairn_compiler::{Graph, StepId};
 
 use crate::assemble::{self, AssembledImage};
 use crate::context::Context;
 use crate::error::Error;
 use crate::events::Events;
+use crate::grants::Grants;
 use crate::materialize::Materializer;
 use crate::pull::Puller;
 use crate::run::{Outcome, Runner};
@@ -19,7 +20,7 @@ use crate::schedule;
 use crate::store::Store;
 
 /// Everything that a build needs beside its graph, resolved once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The store.
     pub store: Arc<Store>,
@@ -41,6 +42,8 @@ pub struct Settings {
     pub resolv_conf: String,
     /// Text of /etc/hosts in a RUN.
     pub hosts: String,
+    /// What RUNs may have beside the build's own files.
+    pub grants: Grants,
 }
 
 /// What a build made.
@@ -48,6 +51,32 @@ pub struct Settings {
 pub struct Built {
     /// The images, in the order of the graph's.
     pub images: Vec<AssembledImage>,
+}
+
+/// Runs a graph without RUNs for one step's files, and returns the folder of its topmost layer.
+///
+/// # Errors
+/// As [`build`].
+pub fn fetch(graph: &Graph, step: StepId, settings: &Settings) -> Result<PathBuf, Error> {
+    let (sender, _receiver) = std::sync::mpsc::channel();
+    let events = Events::new(sender);
+    let cancel = Cancel::default();
+    let layers = Materializer::new(Arc::clone(&settings.store), Arc::clone(&settings.puller));
+    let runner = Runner {
+        graph,
+        settings,
+        events: &events,
+        cancel: &cancel,
+        layers: &layers,
+        outcomes: Mutex::default(),
+    };
+    schedule::run(graph, settings.jobs, &|step| runner.step(step), &|| cancel.cancel())?;
+    let outcomes = runner.outcomes.into_inner().expect("no holder of this lock panics");
+    let Outcome::State(state) = &outcomes[&step] else {
+        unreachable!("a copy gives a state");
+    };
+    let snapshots = layers.snapshots(state)?;
+    Ok(snapshots.last().cloned().unwrap_or_else(|| settings.store.root().join("tmp")))
 }
 
 /// Runs a graph and puts its images' configs and manifests into the store.

@@ -10,8 +10,9 @@ use rayon::prelude::*;
 
 use crate::copy::View;
 use crate::error::Error;
-use crate::snapshot::read::{Reading, Verdict, open_file, open_root, scan};
+use crate::snapshot::read::{Filter, Reading, Verdict, open_file, open_root, scan};
 use crate::snapshot::unpack::digest_of;
+use crate::store::WorkDir;
 use crate::tree::StackedTree;
 
 /// Says of each name of a context (relative, with slashes) whether it is there.
@@ -21,9 +22,11 @@ pub type IgnoreFilter = Box<dyn Fn(&str, bool) -> Verdict + Send + Sync>;
 pub struct Context {
     /// The directory.
     pub root: PathBuf,
-    filter: IgnoreFilter,
+    filter: Option<IgnoreFilter>,
     view: OnceLock<View>,
     digests: Mutex<BTreeMap<Vec<u8>, [u8; 32]>>,
+    /// Keeps the directory, if it was made for this build.
+    _work: Option<WorkDir>,
 }
 
 impl fmt::Debug for Context {
@@ -34,8 +37,13 @@ impl fmt::Debug for Context {
 
 impl Context {
     /// Makes a context of a directory; nothing is read yet.
-    pub fn new(root: PathBuf, filter: IgnoreFilter) -> Self {
-        Self { root, filter, view: OnceLock::new(), digests: Mutex::default() }
+    pub fn new(root: PathBuf, filter: Option<IgnoreFilter>) -> Self {
+        Self { root, filter, view: OnceLock::new(), digests: Mutex::default(), _work: None }
+    }
+
+    /// Makes a context of all files of a directory; `work` goes with it.
+    pub fn of_directory(root: PathBuf, work: Option<WorkDir>) -> Self {
+        Self { _work: work, ..Self::new(root, None) }
     }
 
     /// The context's names.
@@ -46,7 +54,9 @@ impl Context {
         if let Some(view) = self.view.get() {
             return Ok(view);
         }
-        let found = scan(&self.root, Reading::Plain, &self.filter)?;
+        let keep_all = |_: &str, _: bool| Verdict::Keep;
+        let filter = self.filter.as_deref().map_or(&keep_all as Filter<'_>, |filter| filter);
+        let found = scan(&self.root, Reading::Plain, filter)?;
         let view = View {
             tree: StackedTree { layers: vec![Arc::new(found.tree)] },
             roots: vec![Arc::new(open_root(&self.root)?)],
@@ -59,19 +69,32 @@ impl Context {
     /// # Errors
     /// Fails where a file cannot be read.
     pub fn digests(&self, files: Vec<Vec<u8>>) -> Result<BTreeMap<Vec<u8>, [u8; 32]>, Error> {
-        let known = self.digests.lock().expect("no holder of this lock panics").clone();
+        let mut wanted = BTreeMap::new();
+        let mut unread = Vec::new();
+        let known = self.digests.lock().expect("no holder of this lock panics");
+        for path in files {
+            match known.get(&path) {
+                Some(digest) => drop(wanted.insert(path, *digest)),
+                None => unread.push(path),
+            }
+        }
+        drop(known);
         let root = &self.view()?.roots[0];
-        let fresh: BTreeMap<Vec<u8>, [u8; 32]> = files
+        let fresh: BTreeMap<Vec<u8>, [u8; 32]> = unread
             .into_par_iter()
-            .filter(|path| !known.contains_key(path))
             .map(|path| {
                 let mut file = open_file(root.as_fd(), &path)?;
                 Ok((path, digest_of(&mut file, &mut std::io::sink())?))
             })
             .collect::<Result<_, Error>>()?;
-        let mut digests = self.digests.lock().expect("no holder of this lock panics");
-        digests.extend(fresh);
-        Ok(digests.clone())
+        wanted.extend(fresh.iter().map(|(path, digest)| (path.clone(), *digest)));
+        self.digests.lock().expect("no holder of this lock panics").extend(fresh);
+        Ok(wanted)
+    }
+
+    /// Whether names of the directory may be left out of the context.
+    pub fn is_filtered(&self) -> bool {
+        self.filter.is_some()
     }
 
     /// Whether a path is on the disk, though perhaps not in the context.

@@ -7,7 +7,7 @@
 //! needs files: a COPY needs only the names ([`tree`]), a RUN needs the layers unpacked ([`snapshot`]).
 //!
 //! Reading order: [`build`], [`schedule`], [`state`], [`run`], [`copy`], [`tree`], [`snapshot`], [`store`],
-//! [`materialize`], [`pull`], [`assemble`], [`publish`], [`sandbox`].
+//! [`materialize`], [`pull`], [`fetch`], [`assemble`], [`publish`], [`grants`], [`sandbox`].
 
 pub mod assemble;
 pub mod build;
@@ -15,7 +15,8 @@ pub mod context;
 pub mod copy;
 pub mod error;
 pub mod events;
-pub mod glob;
+pub mod fetch;
+pub mod grants;
 pub mod materialize;
 mod parallel;
 pub mod publish;

@@ -1,12 +1,14 @@
 //! Images of registries and of the store: their configs for the compiler, their blobs when somebody needs bytes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use kairn_compiler::compile::{ImageSource, ResolvedImage};
+use kairn_image::layout::Layout;
 use kairn_image::reference::Reference;
 use kairn_image::registry::Client;
-use kairn_image::{Descriptor, Digest, ImageConfig, Manifest, Platform};
+use kairn_image::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, media_type};
 
 use crate::error::Error;
 use crate::events::{EventKind, Events};
@@ -28,6 +30,11 @@ impl Puller {
     /// Makes a puller that fetches into `store`.
     pub fn new(client: Arc<Client>, store: Arc<Store>, events: Events) -> Self {
         Self { client, store, events, manifests: Mutex::default() }
+    }
+
+    /// What speaks to servers.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The layers' descriptors of an image that has been resolved.
@@ -88,8 +95,85 @@ impl Puller {
     }
 }
 
+/// How the name of an image in an OCI layout of this machine begins.
+const LAYOUT: &str = "oci-layout://";
+
+/// Splits `PATH[:TAG][@DIGEST]` of a layout.
+fn split_layout(text: &str) -> Result<(&Path, Option<&str>, Option<Digest>), Boxed> {
+    let (rest, digest) = match text.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest.parse()?)),
+        None => (text, None),
+    };
+    let tagged = rest.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+    let (path, tag) = tagged.map_or((rest, None), |(path, tag)| (path, Some(tag)));
+    Ok((Path::new(path), tag, digest))
+}
+
+/// Finds a descriptor in a layout's index, or in the indexes that it lists.
+fn find(layout: &Layout, wanted: impl Fn(&Descriptor) -> bool) -> Result<Option<Descriptor>, Boxed> {
+    let mut listed = layout.index()?.manifests;
+    for index in listed.clone().iter().filter(|descriptor| media_type::is_index(&descriptor.media_type)) {
+        listed.extend(Index::from_bytes(&layout.read_blob(index)?)?.manifests);
+    }
+    Ok(listed.into_iter().find(wanted))
+}
+
+impl Puller {
+    /// Finds an image in a layout and takes its blobs into the store.
+    fn resolve_in_layout(&self, name: &str, platform: &Platform) -> Result<ResolvedImage, Boxed> {
+        let (path, tag, digest) = split_layout(name)?;
+        let layout = Layout::open_existing(path)?;
+        let missing = || format!("`{name}` has no such image for {platform}");
+        let mut found = match (digest, tag) {
+            (Some(digest), _) => find(&layout, |descriptor| descriptor.digest == digest)?,
+            (None, Some(tag)) => layout.resolve(tag)?,
+            (None, None) => match &layout.index()?.manifests[..] {
+                [only] => Some(only.clone()),
+                _ => layout.resolve("latest")?,
+            },
+        }
+        .ok_or_else(missing)?;
+        if media_type::is_index(&found.media_type) {
+            let index = Index::from_bytes(&layout.read_blob(&found)?)?;
+            let matching = |descriptor: &Descriptor| {
+                descriptor.platform.as_ref().is_some_and(|offered| platform.matches(offered))
+            };
+            found = index.manifests.into_iter().find(matching).ok_or_else(missing)?;
+        }
+        let manifest: Manifest = serde_json::from_slice(&layout.read_blob(&found)?)?;
+        let config = ImageConfig::from_bytes(&layout.read_blob(&manifest.config)?)?;
+        for layer in manifest.layers.iter().filter(|layer| !self.store.layout().has_blob(&layer.digest)) {
+            let mut blob = layout.open_verified(layer)?;
+            let mut writer = self.store.layout().blob_writer()?;
+            std::io::copy(&mut blob, &mut writer)?;
+            writer.finish(Some(layer))?;
+        }
+        let reference = format!("{LAYOUT}{name}");
+        self.remember(found.digest, &manifest, &config, &reference)?;
+        Ok(ResolvedImage { reference, manifest_digest: found.digest, manifest, config })
+    }
+
+    /// Keeps a resolved image's manifest for when its layers are wanted.
+    fn remember(
+        &self,
+        digest: Digest,
+        manifest: &Manifest,
+        config: &ImageConfig,
+        name: &str,
+    ) -> Result<(), Boxed> {
+        if manifest.layers.len() != config.rootfs.diff_ids.len() {
+            return Err(format!("`{name}` has a config that does not match its manifest's layers").into());
+        }
+        self.manifests.lock().expect("no holder of this lock panics").insert(digest, manifest.clone());
+        Ok(())
+    }
+}
+
 impl ImageSource for Puller {
     fn resolve(&self, reference: &str, platform: &Platform) -> Result<ResolvedImage, Boxed> {
+        if let Some(name) = reference.strip_prefix(LAYOUT) {
+            return self.resolve_in_layout(name, platform);
+        }
         let parsed: Reference = reference.parse()?;
         let canonical = parsed.to_string();
         let (manifest_digest, manifest, config) = if let Some(found) = self.local(&parsed, platform) {
@@ -99,13 +183,7 @@ impl ImageSource for Puller {
             let resolved = self.client.resolve(&parsed, platform)?;
             (resolved.descriptor.digest, resolved.manifest, resolved.config)
         };
-        if manifest.layers.len() != config.rootfs.diff_ids.len() {
-            return Err(
-                format!("`{canonical}` has a config that does not match its manifest's layers").into()
-            );
-        }
-        let mut manifests = self.manifests.lock().expect("no holder of this lock panics");
-        manifests.insert(manifest_digest, manifest.clone());
+        self.remember(manifest_digest, &manifest, &config, &canonical)?;
         Ok(ResolvedImage { reference: canonical, manifest_digest, manifest, config })
     }
 }

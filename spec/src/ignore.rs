@@ -66,6 +66,18 @@ impl IgnoreFile {
         file
     }
 
+    /// Takes patterns one by one: of `--exclude`, or of `COPY --parents`. A `#` is a letter like any other.
+    ///
+    /// # Errors
+    /// Says what is wrong with the first malformed pattern.
+    pub fn of_patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let written = patterns.into_iter().map(str::trim).filter(|written| !written.is_empty());
+        let rule = |written: &str| {
+            Rule::parse(written).map_err(|reason| format!("invalid pattern `{written}`: {reason}"))
+        };
+        Ok(Self { rules: written.map(rule).collect::<Result<_, _>>()?, diagnostics: Vec::new() })
+    }
+
     /// Returns what is wrong in the file.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
@@ -74,6 +86,16 @@ impl IgnoreFile {
     /// Tells whether the file has no patterns.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// Tells whether some pattern lets files in again (`!`).
+    pub fn has_exceptions(&self) -> bool {
+        self.rules.iter().any(|rule| rule.reincludes)
+    }
+
+    /// Tells whether one pattern leaves everything out.
+    pub fn ignores_everything(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.reincludes && matches!(&*rule.pattern, "*" | "**" | "**/*"))
     }
 
     /// Tells whether a path is ignored: a slash-separated path relative to the context, without `.` or `..`.

@@ -2,25 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use kairn_compiler::Graph;
+use kairn_executor::Error;
 use kairn_executor::assemble::AssembledImage;
-use kairn_executor::events::Events;
+use kairn_executor::grants::Grants;
 use kairn_executor::publish::{Sink, publish};
-use kairn_executor::pull::Puller;
 use kairn_executor::sandbox::userns::Refused;
-use kairn_executor::store::Store;
-use kairn_executor::{Error, Settings};
 use kairn_image::reference::Reference;
 use kairn_spec::Diagnostic;
 use serde_json::json;
 
-use crate::args::{Build, Isolation};
+use crate::args::{Allow, Build, Isolation};
 use crate::failure::{Failure, chain, code};
-use crate::inputs::{self, SourceFile};
-use crate::machine;
+use crate::inputs::{self, Project, SourceFile, grants};
+use crate::machine::Workshop;
 use crate::progress::{self, Summary};
 
 /// Runs the command; `namespaces` says whether this process has a user namespace of its own.
@@ -31,33 +28,20 @@ pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure>
     }
     let tags = tags(args)?;
     let sinks = sinks(args, &tags)?;
-    let root = inputs::context_root(&args.input)?;
-    let file = inputs::read_dockerfile(&args.input, &root)?;
-    let store_root = match &args.input.kairn_root {
-        Some(root) => std::path::absolute(root).unwrap_or_else(|_| root.clone()),
-        None => machine::default_root()?,
-    };
-    let store = Arc::new(Store::open(&store_root).map_err(|e| of_build(&e, None, &file))?);
-    let client = machine::client(&args.input.registries)?;
-    let (sender, receiver) = mpsc::channel();
-    let events = Events::new(sender);
-    let puller = Arc::new(Puller::new(Arc::clone(&client), Arc::clone(&store), events.clone()));
-    let compiled = inputs::compile_file(&args.input, &file, puller.as_ref())?;
+    let Workshop { mut settings, client, events, receiver } = Workshop::open(&args.input)?;
+    let project = Project::load(&args.input, &settings)?;
+    let file = &project.file;
+    let compiled = inputs::compile_project(&args.input, &project, settings.puller.as_ref())?;
     let graph = &compiled.graph;
-    let context = Arc::new(inputs::context(&root, &file.path)?);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let settings = Settings {
-        store,
-        puller,
-        contexts: BTreeMap::from([("context".to_owned(), context)]),
-        jobs: args.jobs.map_or_else(|| (2 * cores).max(8), usize::from),
-        no_cache: args.no_cache,
-        program: std::env::current_exe()
-            .map_err(|e| Failure::environment(format!("cannot find the program itself: {e}")))?,
-        namespaces,
-        epoch: machine::epoch()?,
-        resolv_conf: machine::resolv_conf(),
-        hosts: machine::HOSTS.to_owned(),
+    settings.namespaces = namespaces;
+    settings.no_cache = args.no_cache;
+    settings.jobs = args.jobs.map_or(settings.jobs, usize::from);
+    settings.contexts.clone_from(&project.contexts);
+    settings.grants = Grants {
+        secrets: grants::secrets(&args.secret)?,
+        agents: grants::agents(&args.ssh)?,
+        insecure: args.allow.contains(&Allow::SecurityInsecure),
+        host_network: args.allow.contains(&Allow::NetworkHost),
     };
     let (result, summary) = std::thread::scope(|scope| {
         let work = scope.spawn(|| {
@@ -73,7 +57,7 @@ pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure>
         let result = work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (result, summary)
     });
-    let built = result.map_err(|error| of_build(&error, Some(graph), &file))?;
+    let built = result.map_err(|error| of_build(&error, Some(graph), file))?;
     for image in &built.images {
         report(args, image, &tags, graph, &summary)?;
     }

@@ -1,34 +1,20 @@
 //! `kairn graph`: the graph of a build, with nothing built.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, mpsc};
 
 use kairn_compiler::StepId;
 use kairn_compiler::render::{Format, StepTiming, render_with};
-use kairn_executor::events::Events;
-use kairn_executor::pull::Puller;
-use kairn_executor::store::Store;
 
 use crate::args::{Graph, GraphFormat};
-use crate::failure::{Failure, chain};
-use crate::{inputs, machine};
+use crate::failure::Failure;
+use crate::inputs::{self, Project};
+use crate::machine::Workshop;
 
 /// Runs the command.
 pub fn run(args: &Graph) -> Result<(), Failure> {
-    let root = inputs::context_root(&args.input)?;
-    let file = inputs::read_dockerfile(&args.input, &root)?;
-    let store_root = match &args.input.kairn_root {
-        Some(root) => root.clone(),
-        None => machine::default_root()?,
-    };
-    let store = Arc::new(Store::open(&store_root).map_err(|e| {
-        let help = e.help();
-        Failure { help, ..Failure::environment(chain(&e)) }
-    })?);
-    let client = machine::client(&args.input.registries)?;
-    let (sender, _events) = mpsc::channel();
-    let puller = Puller::new(client, store, Events::new(sender));
-    let compiled = inputs::compile_file(&args.input, &file, &puller)?;
+    let workshop = Workshop::open(&args.input)?;
+    let project = Project::load(&args.input, &workshop.settings)?;
+    let compiled = inputs::compile_project(&args.input, &project, workshop.settings.puller.as_ref())?;
     let timings = match &args.timings {
         Some(path) => read_timings(path, &compiled.graph)?,
         None => BTreeMap::new(),

@@ -1,4 +1,5 @@
 //! One file for each command.
 
 pub mod build;
+pub mod check;
 pub mod graph;

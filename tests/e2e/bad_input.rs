@@ -43,16 +43,12 @@ const CASES: &[Case] = &[
     case("a bad mode", "FROM scratch\nCOPY --chmod=99 f /f\n", &["99"]),
     case("a required variable", "FROM scratch\nENV A=${B:?is not set}\n", &["is not set"]),
     case("an escape at the end of the file in quotes", "FROM scratch\nENV A=\"unclosed\n", &["Dockerfile:2"]),
+    case("a mount of no type", "FROM scratch\nRUN --mount=type=cahce,target=/c true\n", &["cahce", "cache"]),
+    case("a heredoc without an end", "FROM scratch\nRUN <<EOF\ntrue\n", &["<<EOF", "EOF"]),
     case(
-        "mounts, which are not there yet",
-        "FROM scratch\nRUN --mount=type=cache,target=/c true\n",
-        &["--mount"],
-    ),
-    case("heredocs, which are not there yet", "FROM scratch\nRUN <<EOF\ntrue\nEOF\n", &["<<EOF"]),
-    case(
-        "ADD of a URL, which is not there yet",
-        "FROM scratch\nADD https://example.test/f /f\n",
-        &["https://example.test/f"],
+        "COPY of a URL",
+        "FROM scratch\nCOPY https://example.test/f /f\n",
+        &["https://example.test/f", "ADD"],
     ),
     case("two mistakes are both told", "FROM scratch\nCPOY a /a\nRNU true\n", &["CPOY", "RNU"]),
     Case {

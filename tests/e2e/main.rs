@@ -11,6 +11,7 @@ mod support;
 
 mod bad_input;
 mod cache;
+mod cases;
 mod configs;
 mod copies;
 mod debian;
@@ -20,4 +21,5 @@ mod layers;
 mod registries;
 mod reproducible;
 mod run;
+mod sources;
 mod stages;

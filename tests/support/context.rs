@@ -61,7 +61,12 @@ pub(crate) fn noise(size_bytes: usize) -> Vec<u8> {
 
 /// Puts the shared registry's names into a text and takes its common indentation off.
 pub(crate) fn resolve(text: &str) -> String {
-    let mut text = unindent(text);
+    resolve_names(&unindent(text))
+}
+
+/// Puts the shared registry's names into a text.
+pub(crate) fn resolve_names(text: &str) -> String {
+    let mut text = text.to_owned();
     if text.contains("{busybox}") || text.contains("{debian}") || text.contains("{registry}") {
         let registry = bases::shared();
         text = text.replace("{busybox}", &registry.reference("busybox:latest"));

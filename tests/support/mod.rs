@@ -12,6 +12,7 @@ pub(crate) mod kairn;
 pub(crate) mod registry;
 pub(crate) mod tools;
 pub(crate) mod tree;
+pub(crate) mod web;
 
 pub(crate) use container::{Pod, Profile};
 pub(crate) use context::{Context, noise};

@@ -8,7 +8,7 @@ use kairn_spec::dockerfile::{Dockerfile, InstructionKind, Word};
 use super::reach::Reach;
 use super::suggest::nearest;
 use super::variables::Variables;
-use super::{CompileOptions, stages};
+use super::{CompileOptions, lint, stages};
 
 /// Proxy arguments, which a RUN gets without an ARG, outside its key.
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
@@ -41,16 +41,16 @@ impl Globals {
         for instruction in &dockerfile.global_args {
             let InstructionKind::Arg(declarations) = &instruction.kind else { continue };
             for declaration in declarations {
-                let name = &declaration.name.value;
-                let value = match (options.build_args.get(name), &declaration.default) {
+                let Some(name) = globals.expand_silently(&declaration.name, diagnostics) else { continue };
+                let value = match (options.build_args.get(&name), &declaration.default) {
                     (Some(value), _) => Some(value.clone()),
                     (None, Some(default)) => globals.expand_silently(default, diagnostics),
                     (None, None) => None,
                 };
                 if let Some(value) = value {
-                    globals.variables.set_last(name, value);
+                    globals.variables.set_last(&name, value);
                 }
-                globals.declared.insert(name.clone());
+                globals.declared.insert(name);
             }
         }
         globals
@@ -59,6 +59,17 @@ impl Globals {
     /// Returns the value of a global variable.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name)
+    }
+
+    /// Returns the names of the variables in a word.
+    pub(crate) fn names_in(&self, word: &Word) -> BTreeSet<String> {
+        lint::names_looked_up(|note| {
+            let lookup = |name: &str| {
+                note(name);
+                self.variables.get(name).map(str::to_owned)
+            };
+            let _ = word.expand(self.escape, &lookup);
+        })
     }
 
     /// Expands a word of FROM; a name that no global ARG declares is worth a warning.
@@ -70,7 +81,7 @@ impl Globals {
             }
             let known = self.declared.iter().map(String::as_str).chain(self.variables.names());
             let mut warning = Diagnostic::warning(
-                "undefined-arg-in-from",
+                "UndefinedArgInFrom",
                 name.span,
                 format!("no ARG before the first FROM declares `{}`", name.value),
             );
@@ -142,7 +153,7 @@ pub(crate) fn unconsumed(
     let mut taken: BTreeSet<&str> = BTreeSet::new();
     for instruction in own.chain(reach.triggers()) {
         if let InstructionKind::Arg(declarations) = &instruction.kind {
-            taken.extend(declarations.iter().map(|declaration| declaration.name.value.as_str()));
+            taken.extend(declarations.iter().map(|declaration| declaration.name.raw.as_str()));
         }
     }
     let automatic = platform_arguments(dockerfile, options);

@@ -1,14 +1,18 @@
 //! From syntax to graph: names resolved, bases pinned, variables expanded, stages lowered.
 //!
 //! Reading order: this file (what comes in and goes out, the phases), [`source`], `arguments` (ARG before FROM,
-//! platform and proxy arguments), `stages` (names, bases, dependencies, cycles), `reach` (what the target needs,
-//! triggers), `lower` (a stage's instructions to steps and config).
+//! platform and proxy arguments), [`contexts`] (what stands for a name instead), `mentions` (the names that instructions
+//! read from), `stages` (what names stand for, cycles), `reach` (what the target needs, triggers), `lower` (a stage's
+//! instructions to steps and config), `lint` (warnings by rule).
 //!
 //! Spec: Dockerfile reference; where it and BuildKit's program differ, the program.
 
 mod arguments;
+pub mod contexts;
 mod golang;
+mod lint;
 mod lower;
+mod mentions;
 mod paths;
 mod ports;
 mod reach;
@@ -20,13 +24,16 @@ mod suggest;
 mod variables;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kairn_image::Platform;
 use kairn_spec::dockerfile::Dockerfile;
+use kairn_spec::ignore::IgnoreFile;
 use kairn_spec::{Diagnostic, Severity, Span};
 
-use crate::graph::Graph;
+use crate::graph::{Graph, Network};
 use arguments::Globals;
+use contexts::NamedContexts;
 use reach::Reach;
 pub use source::{ImageSource, ResolvedImage};
 use stages::Stages;
@@ -46,6 +53,24 @@ pub struct CompileOptions {
     pub platform_choice: PlatformChoice,
     /// The platform that builds (`$BUILDPLATFORM`).
     pub build_platform: Platform,
+    /// What stands for stages, images and names of `from` instead.
+    pub named_contexts: NamedContexts,
+    /// The ignore file of the build context: a COPY of what it leaves out is worth a warning.
+    pub ignore: Option<Arc<IgnoreFile>>,
+    /// Network of RUNs that do not choose one.
+    pub network: Network,
+    /// What is compiled for.
+    pub purpose: Purpose,
+}
+
+/// What a Dockerfile is compiled for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be built: only what the target needs.
+    #[default]
+    Build,
+    /// To be checked: all stages, where no target is named, and kairn's own checks.
+    Check,
 }
 
 impl CompileOptions {
@@ -58,6 +83,10 @@ impl CompileOptions {
             platform: build_platform.clone(),
             platform_choice: PlatformChoice::Implied,
             build_platform,
+            named_contexts: NamedContexts::new(),
+            ignore: None,
+            network: Network::Default,
+            purpose: Purpose::Build,
         }
     }
 }
@@ -140,12 +169,20 @@ pub fn compile(
     let names: Vec<_> = dockerfile.stages.iter().map(|stage| stage.name.as_ref()).collect();
     let target = stages::find_target(options.target.as_deref(), &names);
     let globals = Globals::new(dockerfile, options, &mut diagnostics);
+    lint::default_bases(dockerfile, options, &mut diagnostics);
     let stages = Stages::new(dockerfile, &globals, options, &mut diagnostics);
     let mut diagnostics = without_errors(diagnostics)?;
     let target = target?;
 
-    let reach = Reach::new(&stages, target, source, &mut diagnostics)?;
+    let targets = match (options.purpose, &options.target) {
+        (Purpose::Check, None) => (0..stages.list.len()).collect(),
+        _ => vec![target],
+    };
+    let reach = Reach::new(&stages, targets, source, &mut diagnostics)?;
     let mut diagnostics = without_errors(diagnostics)?;
+    if options.purpose == Purpose::Check {
+        lint::whole_file(&stages, &reach, target, &mut diagnostics);
+    }
 
     let graph = lower::graph(&stages, &globals, options, &reach, target, &mut diagnostics);
     let warnings = without_errors(diagnostics)?;

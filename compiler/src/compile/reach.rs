@@ -6,9 +6,10 @@ use std::sync::Arc;
 use kairn_spec::dockerfile::{Instruction, InstructionKind, parse_trigger};
 use kairn_spec::{Diagnostic, Span};
 
-use super::CompileError;
+use super::mentions::Walk;
 use super::source::{ImageSource, ResolvedImage, Wish, resolve_all};
-use super::stages::{Named, Stages};
+use super::stages::{Named, Read, Stages, needs_of};
+use super::{CompileError, lint};
 
 /// The stages and images that the target needs.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Reach<'a> {
     stages: &'a Stages<'a>,
     /// Triggers of each reached stage, in the order of the text.
     reached: BTreeMap<usize, Vec<Trigger>>,
+    /// The reached stages, each after those that it needs.
+    order: Vec<usize>,
     images: HashMap<Wish, Arc<ResolvedImage>>,
     /// Reached stages that are not looked at yet.
     todo: Vec<usize>,
@@ -30,21 +33,24 @@ pub(crate) struct Reach<'a> {
 pub(crate) struct Trigger {
     pub(crate) instruction: Instruction,
     pub(crate) text: String,
+    /// What it reads from.
+    pub(crate) reads: Vec<Read>,
 }
 
 impl<'a> Reach<'a> {
-    /// Walks from the target, resolving images in rounds until no trigger asks for more.
+    /// Walks from the targets, resolving images in rounds until no trigger asks for more.
     pub(crate) fn new(
         stages: &'a Stages<'a>,
-        target: usize,
+        targets: Vec<usize>,
         source: &dyn ImageSource,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<Self, CompileError> {
         let mut reach = Self {
             stages,
             reached: BTreeMap::new(),
+            order: Vec::new(),
             images: HashMap::new(),
-            todo: vec![target],
+            todo: targets,
             waiting: Vec::new(),
             wishes: BTreeMap::new(),
         };
@@ -53,6 +59,7 @@ impl<'a> Reach<'a> {
                 reach.visit(index, diagnostics);
             }
             if reach.wishes.is_empty() {
+                reach.sort(diagnostics);
                 return Ok(reach);
             }
             reach.resolve(source)?;
@@ -62,9 +69,32 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// Returns the reached stages in the order of the text.
+    /// Returns the reached stages, each after those that it needs, else in the order of the text.
     pub(crate) fn stages(&self) -> impl Iterator<Item = usize> {
-        self.reached.keys().copied()
+        self.order.iter().copied()
+    }
+
+    /// Says whether a stage is reached.
+    pub(crate) fn contains(&self, stage: usize) -> bool {
+        self.reached.contains_key(&stage)
+    }
+
+    /// Returns a stage and all that it needs.
+    pub(crate) fn needed_by(&self, stage: usize) -> HashSet<usize> {
+        let mut needed = HashSet::new();
+        let mut todo = vec![stage];
+        while let Some(stage) = todo.pop() {
+            if needed.insert(stage) {
+                todo.extend(self.needs(stage).into_iter().map(|(needed, _)| needed));
+            }
+        }
+        needed
+    }
+
+    /// Returns the stages that a stage and its triggers need, each with the bytes that say so.
+    fn needs(&self, stage: usize) -> Vec<(usize, Span)> {
+        let triggers = needs_of(self.triggers_of(stage).iter().flat_map(|trigger| &trigger.reads));
+        self.stages.list[stage].needs().chain(triggers).collect()
     }
 
     /// Returns the triggers that run at the start of a stage.
@@ -89,7 +119,7 @@ impl<'a> Reach<'a> {
         self.reached.insert(index, Vec::new());
         let stages = self.stages;
         let stage = &stages.list[index];
-        for (needed, span) in stages.needs_of(index) {
+        for (needed, span) in stage.needs() {
             self.need(index, needed, span, diagnostics);
         }
         match &stage.base {
@@ -97,31 +127,52 @@ impl<'a> Reach<'a> {
                 self.wish(wish, stage.syntax.span, &stage.syntax.base.raw);
                 self.fire_image_triggers(index, diagnostics);
             }
-            Named::Scratch => {}
+            Named::Scratch | Named::Files(_) => {}
             Named::Stage(parent) => {
                 let triggers =
                     stages.list[*parent].syntax.instructions.iter().filter_map(onbuild_text).collect();
                 self.fire(index, triggers, diagnostics);
             }
         }
-        for instruction in &stage.syntax.instructions {
-            self.wish_source(instruction, instruction.span);
+        for (reads, instruction) in stage.reads.iter().zip(&stage.syntax.instructions) {
+            self.wish_sources(reads, instruction.span);
         }
     }
 
     fn need(&mut self, index: usize, needed: usize, span: Span, diagnostics: &mut Vec<Diagnostic>) {
-        if needed < index {
-            self.todo.push(needed);
-            return;
+        self.todo.push(needed);
+        if needed > index {
+            let stages = self.stages;
+            diagnostics.push(lint::later_stage(span, &stages.list[index], &stages.list[needed]));
         }
-        let stages = self.stages;
-        let (this, other) = (stages.list[index].label(), &stages.list[needed]);
-        let text = format!("stage `{this}` copies from `{}`, which is defined after it", other.label());
-        diagnostics.push(
-            Diagnostic::error("later-stage", span, text)
-                .with_related(other.syntax.span, format!("`{}` is defined here", other.label()))
-                .with_help(format!("move the stage `{}` above `{this}`", other.label())),
-        );
+    }
+
+    /// Orders the reached stages. Only triggers, which come to light last, can still make a stage need itself.
+    fn sort(&mut self, diagnostics: &mut Vec<Diagnostic>) {
+        let mut todo: Vec<(usize, bool)> = self.reached.keys().rev().map(|&stage| (stage, false)).collect();
+        let mut entered = HashSet::new();
+        let mut done = HashSet::new();
+        while let Some((stage, needs_are_done)) = todo.pop() {
+            if needs_are_done {
+                if done.insert(stage) {
+                    self.order.push(stage);
+                }
+                continue;
+            }
+            if !entered.insert(stage) {
+                continue;
+            }
+            todo.push((stage, true));
+            let mut needs = self.needs(stage);
+            needs.sort_by_key(|&(needed, _)| std::cmp::Reverse(needed));
+            for (needed, span) in needs {
+                if entered.contains(&needed) && !done.contains(&needed) {
+                    let text = format!("stage `{}` needs itself", self.stages.list[needed].label());
+                    diagnostics.push(Diagnostic::error("stage-cycle", span, text));
+                }
+                todo.push((needed, false));
+            }
+        }
     }
 
     fn wish(&mut self, wish: &Wish, span: Span, written: &str) {
@@ -130,13 +181,12 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// Wishes for the image of a COPY --from, if it names one.
-    fn wish_source(&mut self, instruction: &Instruction, span: Span) {
-        let InstructionKind::Copy(copy) = &instruction.kind else { return };
-        let Some(from) = &copy.from else { return };
-        // Names that are wrong have been reported.
-        if let Ok(Named::Image(wish)) = self.stages.named(from) {
-            self.wish(&wish, span, &from.value);
+    /// Wishes for the images among what an instruction reads from.
+    fn wish_sources(&mut self, reads: &[Read], span: Span) {
+        for read in reads {
+            if let Named::Image(wish) = &read.named {
+                self.wish(wish, span, &read.text);
+            }
         }
     }
 
@@ -177,31 +227,32 @@ impl<'a> Reach<'a> {
     fn fire(&mut self, index: usize, texts: Vec<&str>, diagnostics: &mut Vec<Diagnostic>) {
         let stages = self.stages;
         let span = stages.list[index].syntax.span;
+        let below = match stages.list[index].base {
+            Named::Stage(parent) => Some(&stages.list[parent].variables),
+            _ => None,
+        };
+        let mut walk = Walk::new(below, stages.globals, stages.options, stages.escape);
         for text in texts {
-            let instruction = match parse_trigger(text) {
-                Ok(instruction) => instruction,
-                Err(errors) => {
-                    diagnostics.extend(errors.into_iter().map(|error| of_trigger(error, span, text)));
-                    continue;
-                }
-            };
-            if let InstructionKind::Copy(copy) = &instruction.kind
-                && let Some(from) = &copy.from
-            {
-                match stages.named(from) {
-                    Ok(Named::Stage(needed)) => {
-                        let before = diagnostics.len();
-                        self.need(index, needed, span, diagnostics);
-                        let errors: Vec<_> = diagnostics.drain(before..).collect();
-                        diagnostics.extend(errors.into_iter().map(|error| of_trigger(error, span, text)));
+            let before = diagnostics.len();
+            match parse_trigger(text) {
+                Ok(instruction) => {
+                    let mentions = walk.instruction(&instruction, diagnostics);
+                    let mut reads = stages.reads(mentions, diagnostics);
+                    for read in &mut reads {
+                        // The trigger's own bytes are not in this file.
+                        read.span = span;
                     }
-                    Ok(Named::Scratch | Named::Image(_)) => {}
-                    Err(error) => diagnostics.push(of_trigger(error, span, text)),
+                    for (needed, span) in needs_of(&reads) {
+                        self.need(index, needed, span, diagnostics);
+                    }
+                    self.wish_sources(&reads, span);
+                    let triggers = self.reached.entry(index).or_default();
+                    triggers.push(Trigger { instruction, text: text.to_owned(), reads });
                 }
+                Err(errors) => diagnostics.extend(errors),
             }
-            self.wish_source(&instruction, span);
-            let triggers = self.reached.entry(index).or_default();
-            triggers.push(Trigger { instruction, text: text.to_owned() });
+            let found: Vec<_> = diagnostics.drain(before..).collect();
+            diagnostics.extend(found.into_iter().map(|found| of_trigger(found, span, text)));
         }
     }
 }

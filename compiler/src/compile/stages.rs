@@ -1,15 +1,20 @@
-//! Stages: what their names, their FROM and their COPY --from stand for, and cycles among them.
+//! Stages: what their names, their FROM and the names that they read from stand for, and cycles among them.
 
 use std::collections::{HashMap, VecDeque};
 
 use kairn_image::Platform;
 use kairn_image::reference::Reference;
-use kairn_spec::dockerfile::{Dockerfile, InstructionKind, Stage, Word};
+use kairn_spec::dockerfile::{Dockerfile, Stage, Word};
+use kairn_spec::remote::GitSource;
 use kairn_spec::{Diagnostic, Span, Spanned};
 
 use super::arguments::Globals;
+use super::contexts::{self, NamedContext};
+use super::lint;
+use super::mentions::{Mention, Reader, Walk};
 use super::source::Wish;
 use super::suggest::nearest;
+use super::variables::Variables;
 use super::{CompileError, CompileOptions};
 
 /// What a name in FROM or COPY --from stands for.
@@ -21,6 +26,29 @@ pub(crate) enum Named {
     Scratch,
     /// An image.
     Image(Wish),
+    /// Files that are neither: a named context.
+    Files(Files),
+}
+
+/// Where the files of a named context are.
+#[derive(Clone, Debug)]
+pub(crate) enum Files {
+    /// A directory, by the name of its context.
+    Local(String),
+    /// A Git repository.
+    Git(GitSource),
+    /// A file of a web server.
+    Http(String),
+}
+
+/// A name that an instruction reads from, found.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) reader: Reader,
+    pub(crate) named: Named,
+    pub(crate) span: Span,
+    /// The name.
+    pub(crate) text: String,
 }
 
 /// All stages of a file, names resolved.
@@ -28,9 +56,10 @@ pub(crate) enum Named {
 pub(crate) struct Stages<'a> {
     pub(crate) list: Vec<ResolvedStage<'a>>,
     pub(crate) escape: char,
+    pub(crate) globals: &'a Globals,
+    pub(crate) options: &'a CompileOptions,
     /// The last stage of each name.
     by_name: HashMap<&'a str, usize>,
-    platform: &'a Platform,
 }
 
 /// A stage whose FROM is known.
@@ -38,10 +67,14 @@ pub(crate) struct Stages<'a> {
 pub(crate) struct ResolvedStage<'a> {
     pub(crate) syntax: &'a Stage,
     pub(crate) base: Named,
+    /// Whether a named context stands for the whole stage.
+    pub(crate) is_replaced: bool,
     /// What its commands run on.
     platform: Platform,
-    /// The stages that it needs, each with the bytes that say so.
-    needs: Vec<(usize, Span)>,
+    /// What each of its instructions reads from.
+    pub(crate) reads: Vec<Vec<Read>>,
+    /// The variables that its last line leaves.
+    pub(crate) variables: Variables,
 }
 
 impl ResolvedStage<'_> {
@@ -49,6 +82,23 @@ impl ResolvedStage<'_> {
     pub(crate) fn label(&self) -> String {
         label(self.syntax)
     }
+
+    /// Returns the stages that it needs, its triggers left aside, each with the bytes that say so.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = (usize, Span)> {
+        let base = match self.base {
+            Named::Stage(base) => Some((base, self.syntax.base.span)),
+            _ => None,
+        };
+        base.into_iter().chain(needs_of(self.reads.iter().flatten()))
+    }
+}
+
+/// Returns the stages among what is read, each with the bytes that say so.
+pub(crate) fn needs_of<'r>(reads: impl IntoIterator<Item = &'r Read>) -> impl Iterator<Item = (usize, Span)> {
+    reads.into_iter().filter_map(|read| match read.named {
+        Named::Stage(stage) => Some((stage, read.span)),
+        _ => None,
+    })
 }
 
 fn label(stage: &Stage) -> String {
@@ -59,55 +109,71 @@ impl<'a> Stages<'a> {
     /// Resolves the names of all stages, needed or not.
     pub(crate) fn new(
         dockerfile: &'a Dockerfile,
-        globals: &Globals,
+        globals: &'a Globals,
         options: &'a CompileOptions,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
-        let mut stages = Self {
-            list: Vec::new(),
-            escape: dockerfile.escape,
-            by_name: HashMap::new(),
-            platform: &options.platform,
-        };
+        let mut stages =
+            Self { list: Vec::new(), escape: dockerfile.escape, globals, options, by_name: HashMap::new() };
         for stage in &dockerfile.stages {
-            let wanted = stage.platform.as_ref().and_then(|word| platform(word, globals, diagnostics));
-            let base = stages.base(stage, wanted.as_ref(), globals, diagnostics);
+            let wanted = stage.platform.as_ref().and_then(|word| platform(word, stage, globals, diagnostics));
+            let replacement = stages.replacement(stage, wanted.as_ref(), diagnostics);
+            let is_replaced = replacement.is_some();
+            let base = replacement.unwrap_or_else(|| stages.base(stage, wanted.as_ref(), diagnostics));
             let platform = stages.platform_of(&base);
             if let (Some(wanted), Some(word)) = (wanted, &stage.platform)
                 && wanted != platform
             {
                 diagnostics.push(ignored_platform(word, &base, &platform));
             }
-            stages.list.push(ResolvedStage { syntax: stage, base, platform, needs: Vec::new() });
+            let (reads, variables) = (Vec::new(), Variables::default());
+            stages.list.push(ResolvedStage { syntax: stage, base, is_replaced, platform, reads, variables });
             if let Some(name) = &stage.name {
                 stages.by_name.insert(&name.value, stage.index);
             }
         }
         for index in 0..stages.list.len() {
-            stages.list[index].needs = stages.needs(index, diagnostics);
+            let stage = &stages.list[index];
+            if stage.is_replaced {
+                continue;
+            }
+            let below = match stage.base {
+                Named::Stage(parent) => Some(&stages.list[parent].variables),
+                _ => None,
+            };
+            let mut walk = Walk::new(below, globals, options, stages.escape);
+            let mentions = walk.stage(stage.syntax, diagnostics);
+            let reads = mentions.into_iter().map(|mentions| stages.reads(mentions, diagnostics)).collect();
+            stages.list[index].reads = reads;
+            stages.list[index].variables = walk.finish();
         }
         stages.report_cycles(diagnostics);
         stages
     }
 
-    /// Finds what a `--from` names.
-    pub(crate) fn named(&self, from: &Spanned<String>) -> Result<Named, Diagnostic> {
-        let text = from.value.as_str();
-        let expansion = Word::new(text, from.span).expand(self.escape, &|_| None)?;
-        if expansion.value != text {
-            return Err(Diagnostic::error(
-                "variable-in-from",
-                from.span,
-                "variables are not expanded in `--from`",
-            )
-            .with_help("declare a stage with `FROM ${NAME} AS name` and copy from that"));
+    /// Finds what an instruction's names stand for.
+    pub(crate) fn reads(&self, mentions: Vec<Mention>, diagnostics: &mut Vec<Diagnostic>) -> Vec<Read> {
+        let mut reads = Vec::new();
+        for Mention { reader, name, span, has_variables } in mentions {
+            if has_variables {
+                diagnostics.push(lint::variable_in_from(span, &name));
+            }
+            match self.named(reader, &name, span) {
+                Ok(named) => reads.push(Read { reader, named, span, text: name }),
+                Err(error) => diagnostics.push(error),
+            }
         }
-        if let Ok(number) = text.parse::<i64>() {
+        reads
+    }
+
+    /// Finds what a `from` names. Only a COPY knows stages by their number.
+    fn named(&self, reader: Reader, text: &str, span: Span) -> Result<Named, Diagnostic> {
+        if let (Reader::Copy, Ok(number)) = (reader, text.parse::<i64>()) {
             return match usize::try_from(number) {
                 Ok(index) if index < self.list.len() => Ok(Named::Stage(index)),
                 _ => Err(Diagnostic::error(
                     "unknown-stage",
-                    from.span,
+                    span,
                     format!("there is no stage number {number}"),
                 )
                 .with_help(format!("the file has {} stages, counted from 0", self.list.len()))),
@@ -116,12 +182,7 @@ impl<'a> Stages<'a> {
         if let Some(&index) = self.by_name.get(text.to_lowercase().as_str()) {
             return Ok(Named::Stage(index));
         }
-        self.image(text, self.platform, from.span)
-    }
-
-    /// Returns the stages that a stage needs, its triggers left aside.
-    pub(crate) fn needs_of(&self, index: usize) -> impl Iterator<Item = (usize, Span)> {
-        self.list[index].needs.iter().copied()
+        self.outside(text, &self.options.platform, span)
     }
 
     /// Returns the name of a stage that is near to what was written, if that can be one: a stage has no tag, digest or
@@ -133,14 +194,8 @@ impl<'a> Stages<'a> {
         nearest(written, self.by_name.keys().copied())
     }
 
-    fn base(
-        &self,
-        stage: &Stage,
-        platform: Option<&Platform>,
-        globals: &Globals,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Named {
-        let Some(name) = globals.expand(&stage.base, diagnostics) else { return Named::Scratch };
+    fn base(&self, stage: &Stage, platform: Option<&Platform>, diagnostics: &mut Vec<Diagnostic>) -> Named {
+        let Some(name) = self.globals.expand(&stage.base, diagnostics) else { return Named::Scratch };
         if name.is_empty() {
             let text = format!("the base image `{}` expands to nothing", stage.base.raw);
             diagnostics.push(
@@ -152,9 +207,61 @@ impl<'a> Stages<'a> {
         if let Some(&index) = self.by_name.get(name.to_lowercase().as_str()) {
             return Named::Stage(index);
         }
-        self.image(&name, platform.unwrap_or(self.platform), stage.base.span).unwrap_or_else(|error| {
+        let platform = platform.unwrap_or(&self.options.platform);
+        self.outside(&name, platform, stage.base.span).unwrap_or_else(|error| {
             diagnostics.push(error);
             Named::Scratch
+        })
+    }
+
+    /// Finds the named context that stands for a stage.
+    fn replacement(
+        &self,
+        stage: &Stage,
+        platform: Option<&Platform>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<Named> {
+        let name = stage.name.as_ref()?;
+        let platform = platform.unwrap_or(&self.options.platform);
+        let (given, context) = contexts::find(&self.options.named_contexts, &name.value, platform)?;
+        let named = self.context(given, context, platform, name.span);
+        Some(named.unwrap_or_else(|error| {
+            diagnostics.push(error);
+            Named::Scratch
+        }))
+    }
+
+    /// Finds what a name that is no stage's stands for.
+    fn outside(&self, name: &str, platform: &Platform, span: Span) -> Result<Named, Diagnostic> {
+        match contexts::find(&self.options.named_contexts, name, platform) {
+            Some((given, context)) => self.context(given, context, platform, span),
+            None => self.image(name, platform, span),
+        }
+    }
+
+    fn context(
+        &self,
+        given: &str,
+        context: &NamedContext,
+        platform: &Platform,
+        span: Span,
+    ) -> Result<Named, Diagnostic> {
+        Ok(match context {
+            NamedContext::Local => Named::Files(Files::Local(given.to_owned())),
+            NamedContext::Git(source) => Named::Files(Files::Git(source.clone())),
+            NamedContext::Http(url) => Named::Files(Files::Http(url.clone())),
+            NamedContext::Image(name) if name.starts_with("oci-layout://") => {
+                Named::Image((name.clone(), platform.clone()))
+            }
+            NamedContext::Image(name) => return self.image(name, platform, span),
+            NamedContext::Stage(name) => {
+                let stage = self.by_name.get(name.to_lowercase().as_str()).copied();
+                Named::Stage(stage.ok_or_else(|| {
+                    let text =
+                        format!("the context `{given}` is the stage `{name}`, which is not defined before");
+                    Diagnostic::error("unknown-stage", span, text)
+                })?)
+            }
         })
     }
 
@@ -162,7 +269,7 @@ impl<'a> Stages<'a> {
     fn platform_of(&self, base: &Named) -> Platform {
         match base {
             Named::Stage(stage) => self.list[*stage].platform.clone(),
-            Named::Scratch => self.platform.clone(),
+            Named::Scratch | Named::Files(_) => self.options.platform.clone(),
             Named::Image((_, platform)) => platform.clone(),
         }
     }
@@ -185,28 +292,10 @@ impl<'a> Stages<'a> {
         Ok(Named::Image((reference.to_string(), platform.clone())))
     }
 
-    fn needs(&self, index: usize, diagnostics: &mut Vec<Diagnostic>) -> Vec<(usize, Span)> {
-        let stage = &self.list[index];
-        let mut needs = Vec::new();
-        if let Named::Stage(base) = stage.base {
-            needs.push((base, stage.syntax.base.span));
-        }
-        for instruction in &stage.syntax.instructions {
-            let InstructionKind::Copy(copy) = &instruction.kind else { continue };
-            let Some(from) = &copy.from else { continue };
-            match self.named(from) {
-                Ok(Named::Stage(source)) => needs.push((source, from.span)),
-                Ok(Named::Scratch | Named::Image(_)) => {}
-                Err(error) => diagnostics.push(error),
-            }
-        }
-        needs
-    }
-
-    /// A stage can only need itself through a COPY --from that names itself or a later stage.
+    /// A stage can only need itself through a name that is its own or a later stage's.
     fn report_cycles(&self, diagnostics: &mut Vec<Diagnostic>) {
         for (index, stage) in self.list.iter().enumerate() {
-            for &(source, span) in stage.needs.iter().filter(|&&(source, _)| source >= index) {
+            for (source, span) in stage.needs().filter(|&(source, _)| source >= index) {
                 let Some(path) = self.path(source, index) else { continue };
                 let names: Vec<_> = std::iter::once(index)
                     .chain(path.iter().map(|&(stage, _)| stage))
@@ -240,7 +329,7 @@ impl<'a> Stages<'a> {
                 path.reverse();
                 return Some(path);
             }
-            for &(next, span) in &self.list[stage].needs {
+            for (next, span) in self.list[stage].needs() {
                 if next != from && !reached_by.contains_key(&next) {
                     reached_by.insert(next, (stage, span));
                     queue.push_back(next);
@@ -251,8 +340,14 @@ impl<'a> Stages<'a> {
     }
 }
 
-fn platform(word: &Word, globals: &Globals, diagnostics: &mut Vec<Diagnostic>) -> Option<Platform> {
+fn platform(
+    word: &Word,
+    stage: &Stage,
+    globals: &Globals,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Platform> {
     let text = globals.expand(word, diagnostics)?;
+    lint::platform_flag(word, &text, stage, globals, diagnostics);
     if text.is_empty() {
         let message = format!("the platform `{}` expands to nothing", word.raw);
         diagnostics.push(Diagnostic::error("empty-platform", word.span, message));
@@ -271,6 +366,7 @@ fn platform(word: &Word, globals: &Globals, diagnostics: &mut Vec<Diagnostic>) -
 fn ignored_platform(word: &Word, base: &Named, platform: &Platform) -> Diagnostic {
     let what = match base {
         Named::Stage(_) => "a stage",
+        Named::Files(_) => "a context",
         Named::Scratch | Named::Image(_) => "`scratch`",
     };
     let text = format!("`--platform` does nothing on {what}: this one is for {platform}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kairn_image::config::ContainerConfig;
 use kairn_image::{ImageConfig, Platform};
+use kairn_spec::Span;
 
 use super::paths;
 use super::source::ResolvedImage;
@@ -34,8 +35,18 @@ pub(crate) struct StageState {
     pub(crate) base: Option<(StepId, Arc<ResolvedImage>)>,
     /// History of this stage alone.
     pub(crate) history: Vec<TargetHistory>,
-    /// Whether a CMD of this stage came by.
-    pub(crate) has_cmd: bool,
+    /// What this stage has said so far.
+    pub(crate) places: Places,
+    /// Whether this stage or one below it has had a WORKDIR.
+    pub(crate) has_workdir: bool,
+}
+
+/// Where a stage has its last instruction of each kind that counts once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) cmd: Option<Span>,
+    pub(crate) entrypoint: Option<Span>,
+    pub(crate) healthcheck: Option<Span>,
 }
 
 impl StageState {
@@ -58,7 +69,7 @@ impl StageState {
 
     /// Starts from a stage that is done.
     pub(crate) fn child(parent: &Self) -> Self {
-        let mut state = Self { history: Vec::new(), has_cmd: false, ..parent.clone() };
+        let mut state = Self { history: Vec::new(), places: Places::default(), ..parent.clone() };
         state.config.config.on_build.clear();
         // The config's environment is set anew, so an ARG of the parent that hid an ENV hides it no longer.
         state.take_config_env();
@@ -88,7 +99,8 @@ impl StageState {
             config_env,
             base,
             history: Vec::new(),
-            has_cmd: false,
+            places: Places::default(),
+            has_workdir: false,
         };
         state.take_config_env();
         state

@@ -34,7 +34,7 @@ pub(super) fn render(view: &View<'_>) -> String {
         for (input, source) in view.graph.inputs(step) {
             let style = match input {
                 Input::Root => "",
-                Input::Source => " [style=dashed]",
+                Input::Source(_) | Input::Mount(_) => " [style=dashed]",
             };
             let _ = writeln!(out, "  {} -> {}{style};", view.id(source), view.id(step));
         }

@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{View, input_name};
+use super::View;
 use crate::graph::{
-    Archives, BaseImage, CopyOp, ImageOp, ImageTarget, Op, Origin, Ownership, RunOp, StepId, TargetHistory,
-    WorkdirOp,
+    Archives, BaseImage, CopyOp, CopySource, GitOp, HttpOp, ImageOp, ImageTarget, InlineFile, InlineOp,
+    Network, Op, Origin, Ownership, Parents, RunOp, Security, StepId, TargetHistory, WorkdirOp,
 };
 
 /// Version of the form; it changes when a field changes its meaning or goes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 pub(super) fn render(view: &View<'_>) -> String {
     let steps: Vec<Value> = view.order.iter().map(|&step| step_value(view, step)).collect();
@@ -21,7 +21,7 @@ pub(super) fn render(view: &View<'_>) -> String {
 
 fn step_value(view: &View<'_>, step: StepId) -> Value {
     let inputs: Vec<Value> = (view.graph.inputs(step).into_iter())
-        .map(|(input, source)| json!({ "input": input_name(input), "step": view.id(source) }))
+        .map(|(input, source)| json!({ "input": input.to_string(), "step": view.id(source) }))
         .collect();
     let origins: Vec<Value> = view.graph.origins.get(&step).into_iter().flatten().map(origin_value).collect();
     let mut fields = Map::new();
@@ -51,20 +51,73 @@ fn op_value(op: &Op) -> Value {
             "type": "image", "reference": reference, "manifest_digest": manifest_digest, "diff_ids": diff_ids,
         }),
         Op::Context(context) => json!({ "type": "context", "name": context.name }),
-        Op::Run(RunOp { args, env, proxy_env, cwd, user, platform }) => {
-            let proxies: Vec<&str> = proxy_env.iter().map(|(name, _)| name.as_str()).collect();
-            json!({
-                "type": "run", "args": args, "env": env, "proxies": proxies, "cwd": cwd, "user": user,
-                "platform": platform.to_string(),
-            })
+        Op::Http(HttpOp { url, name, checksum }) => {
+            json!({ "type": "http", "url": url, "name": name, "checksum": checksum })
         }
+        Op::Git(git) => git_value(git),
+        Op::Inline(InlineOp { files }) => {
+            let files: Vec<Value> = (files.iter())
+                .map(|InlineFile { path, mode, content }| {
+                    json!({ "path": path, "mode": format!("{mode:04o}"), "content": content })
+                })
+                .collect();
+            json!({ "type": "inline", "files": files })
+        }
+        Op::Run(run) => run_value(run),
+        Op::Link => json!({ "type": "link" }),
         Op::Copy(copy) => copy_value(copy),
         Op::Workdir(WorkdirOp { path, user }) => json!({ "type": "workdir", "path": path, "user": user }),
     }
 }
 
+fn git_value(git: &GitOp) -> Value {
+    let GitOp {
+        remote,
+        reference,
+        subdir,
+        checksum,
+        keep_git_dir,
+        submodules,
+        commit_mtime,
+        fetch_by_commit,
+    } = git;
+    json!({
+        "type": "git", "remote": remote, "reference": reference, "subdir": subdir, "checksum": checksum,
+        "keep_git_dir": keep_git_dir, "submodules": submodules, "commit_mtime": commit_mtime,
+        "fetch_by_commit": fetch_by_commit,
+    })
+}
+
+fn run_value(run: &RunOp) -> Value {
+    let RunOp { args, env, proxy_env, cwd, user, platform, mounts, network, security } = run;
+    let proxies: Vec<&str> = proxy_env.iter().map(|(name, _)| name.as_str()).collect();
+    let mounts: Vec<String> = mounts.iter().map(ToString::to_string).collect();
+    let network = match network {
+        Network::Default => "default",
+        Network::None => "none",
+        Network::Host => "host",
+    };
+    let security = match security {
+        Security::Sandbox => "sandbox",
+        Security::Insecure => "insecure",
+    };
+    json!({
+        "type": "run", "args": args, "env": env, "proxies": proxies, "cwd": cwd, "user": user,
+        "platform": platform.to_string(), "mounts": mounts, "network": network, "security": security,
+    })
+}
+
 fn copy_value(copy: &CopyOp) -> Value {
-    let CopyOp { sources, dest, chown, mode, ownership, archives } = copy;
+    let CopyOp { sources, dest, chown, mode, excludes } = copy;
+    let sources: Vec<Value> = sources.iter().map(source_value).collect();
+    json!({
+        "type": "copy", "sources": sources, "dest": dest, "chown": chown,
+        "mode": mode.as_ref().map(ToString::to_string), "excludes": excludes,
+    })
+}
+
+fn source_value(source: &CopySource) -> Value {
+    let CopySource { input, path, parents, ownership, archives } = source;
     let ownership = match ownership {
         Ownership::Keep => "keep",
         Ownership::Root => "root",
@@ -73,9 +126,11 @@ fn copy_value(copy: &CopyOp) -> Value {
         Archives::Copy => "copy",
         Archives::Unpack => "unpack",
     };
+    let parents = parents
+        .as_ref()
+        .map(|Parents { pattern, required }| json!({ "pattern": pattern, "required": required }));
     json!({
-        "type": "copy", "sources": sources, "dest": dest, "chown": chown,
-        "mode": mode.map(|mode| format!("{mode:04o}")), "ownership": ownership, "archives": archives,
+        "input": input, "path": path, "parents": parents, "ownership": ownership, "archives": archives,
     })
 }
 

@@ -25,7 +25,7 @@ pub(super) fn render(view: &View<'_>) -> String {
         for (input, source) in view.graph.inputs(step) {
             let arrow = match input {
                 Input::Root => "-->",
-                Input::Source => "-.->",
+                Input::Source(_) | Input::Mount(_) => "-.->",
             };
             let _ = writeln!(out, "  {} {arrow} {}", view.id(source), view.id(step));
         }

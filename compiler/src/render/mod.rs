@@ -10,7 +10,7 @@ mod text;
 
 use std::collections::BTreeMap;
 
-use crate::graph::{Graph, Input, Op, StepId};
+use crate::graph::{Graph, Op, StepId};
 
 /// How to write a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +96,15 @@ impl<'a> View<'a> {
                 Op::Scratch => "scratch".to_owned(),
                 Op::Image(image) => format!("FROM {}", image.reference),
                 Op::Context(context) => format!("context {}", context.name),
+                Op::Http(http) => format!("ADD {}", http.url),
+                Op::Git(git) => format!("ADD {}", git.remote),
+                Op::Inline(_) => "heredoc".to_owned(),
                 Op::Run(run) => format!("RUN {}", run.args.join(" ")),
-                Op::Copy(copy) => format!("COPY {} {}", copy.sources.join(" "), copy.dest),
+                Op::Copy(copy) => {
+                    let sources: Vec<&str> = copy.sources.iter().map(|source| &*source.path).collect();
+                    format!("COPY {} {}", sources.join(" "), copy.dest)
+                }
+                Op::Link => "COPY --link".to_owned(),
                 Op::Workdir(workdir) => format!("WORKDIR {}", workdir.path),
             },
         };
@@ -123,11 +130,4 @@ fn shortened(text: &str) -> String {
         short.push('…');
     }
     short
-}
-
-fn input_name(input: Input) -> &'static str {
-    match input {
-        Input::Root => "root",
-        Input::Source => "source",
-    }
 }

@@ -5,8 +5,11 @@ use std::fmt::Write as _;
 use kairn_image::ImageConfig;
 use serde_json::Value;
 
-use super::{View, input_name};
-use crate::graph::{Archives, CopyOp, ImageOp, ImageTarget, Op, Ownership, RunOp, StepId, WorkdirOp};
+use super::View;
+use crate::graph::{
+    Archives, CopyOp, CopySource, GitOp, HttpOp, ImageOp, ImageTarget, Network, Op, Ownership, Parents,
+    RunOp, Security, StepId, WorkdirOp,
+};
 
 pub(super) fn render(view: &View<'_>) -> String {
     let mut out = String::new();
@@ -24,7 +27,7 @@ pub(super) fn render(view: &View<'_>) -> String {
 fn step_line(view: &View<'_>, step: StepId) -> String {
     let mut line = format!("{} {}", view.id(step), op_text(view.graph.op(step)));
     for (input, source) in view.graph.inputs(step) {
-        let _ = write!(line, " {}={}", input_name(input), view.id(source));
+        let _ = write!(line, " {}={}", input, view.id(source));
     }
     for origin in view.graph.origins.get(&step).into_iter().flatten() {
         let _ = write!(line, " <- {:?} {}/{} {:?}", origin.stage, origin.position, origin.total, origin.text);
@@ -42,31 +45,109 @@ fn op_text(op: &Op) -> String {
             format!("image {reference} {} layers={}", manifest_digest.short(), diff_ids.len())
         }
         Op::Context(context) => format!("context {}", context.name),
+        Op::Http(http) => http_text(http),
+        Op::Git(git) => git_text(git),
+        Op::Inline(inline) => {
+            let files: Vec<String> = inline
+                .files
+                .iter()
+                .map(|file| format!("{} {:04o} {:?}", file.path, file.mode, file.content))
+                .collect();
+            format!("inline [{}]", files.join(", "))
+        }
         Op::Run(run) => run_text(run),
         Op::Copy(copy) => copy_text(copy),
         Op::Workdir(WorkdirOp { path, user }) => format!("workdir {path:?}{}", user_text(user)),
+        Op::Link => "link".to_owned(),
     }
 }
 
+fn http_text(http: &HttpOp) -> String {
+    let HttpOp { url, name, checksum } = http;
+    let mut text = format!("http {url} as={name:?}");
+    if let Some(checksum) = checksum {
+        let _ = write!(text, " checksum={checksum}");
+    }
+    text
+}
+
+fn git_text(git: &GitOp) -> String {
+    let GitOp {
+        remote,
+        reference,
+        subdir,
+        checksum,
+        keep_git_dir,
+        submodules,
+        commit_mtime,
+        fetch_by_commit,
+    } = git;
+    let mut text = format!("git {remote}");
+    for (name, value) in [("reference", reference), ("subdir", subdir), ("checksum", checksum)] {
+        if let Some(value) = value {
+            let _ = write!(text, " {name}={value:?}");
+        }
+    }
+    for (name, is_set) in [
+        ("keep-git-dir", *keep_git_dir),
+        ("no-submodules", !submodules),
+        ("commit-mtime", *commit_mtime),
+        ("fetch-by-commit", *fetch_by_commit),
+    ] {
+        if is_set {
+            let _ = write!(text, " {name}");
+        }
+    }
+    text
+}
+
 fn run_text(run: &RunOp) -> String {
-    let RunOp { args, env, proxy_env, cwd, user, platform } = run;
+    let RunOp { args, env, proxy_env, cwd, user, platform, mounts, network, security } = run;
     let env: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut text = format!("run {args:?} env={env:?} cwd={cwd:?}{} on={platform}", user_text(user));
     if !proxy_env.is_empty() {
         let names: Vec<&str> = proxy_env.iter().map(|(name, _)| name.as_str()).collect();
         let _ = write!(text, " proxies={names:?}");
     }
+    for mount in mounts {
+        let _ = write!(text, " mount={:?}", mount.to_string());
+    }
+    text.push_str(match network {
+        Network::Default => "",
+        Network::None => " network=none",
+        Network::Host => " network=host",
+    });
+    text.push_str(match security {
+        Security::Sandbox => "",
+        Security::Insecure => " security=insecure",
+    });
     text
 }
 
 fn copy_text(copy: &CopyOp) -> String {
-    let CopyOp { sources, dest, chown, mode, ownership, archives } = copy;
-    let mut text = format!("copy {sources:?} to={dest:?}");
+    let CopyOp { sources, dest, chown, mode, excludes } = copy;
+    let sources: Vec<String> = sources.iter().map(source_text).collect();
+    let mut text = format!("copy [{}] to={dest:?}", sources.join(", "));
     if let Some(chown) = chown {
         let _ = write!(text, " chown={chown:?}");
     }
     if let Some(mode) = mode {
-        let _ = write!(text, " mode={mode:04o}");
+        let _ = write!(text, " mode={mode}");
+    }
+    if !excludes.is_empty() {
+        let _ = write!(text, " exclude={excludes:?}");
+    }
+    text
+}
+
+fn source_text(source: &CopySource) -> String {
+    let CopySource { input, path, parents, ownership, archives } = source;
+    let mut text = format!("{path:?}");
+    if *input != 0 {
+        let _ = write!(text, " of={input}");
+    }
+    if let Some(Parents { pattern, required }) = parents {
+        let _ = write!(text, " parents={pattern:?}{}", if *required { " required" } else { "" });
     }
     text.push_str(match ownership {
         Ownership::Keep => " owner=keep",

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use kairn_compiler::graph::{
-    Archives, ContextOp, CopyOp, ImageOp, Input, Op, Ownership, RunOp, StepId, WorkdirOp,
+    Archives, ContextOp, CopyOp, CopySource, GitOp, HttpOp, ImageOp, InlineFile, InlineOp, Input, Mount,
+    MountKind, Network, Op, Ownership, Parents, RunOp, Security, Sharing, StepId, WorkdirOp,
 };
 use kairn_compiler::key::{KeyParts, StepKey, key_parts};
+use kairn_compiler::mode::ModeChange;
 use kairn_compiler::{Compiled, Graph};
 use kairn_image::{Digest, Platform};
 use proptest::prelude::*;
@@ -17,7 +19,7 @@ fn digest(text: &str) -> Digest {
 }
 
 fn inputs() -> Vec<(Input, Digest)> {
-    vec![(Input::Root, digest("root")), (Input::Source, digest("source"))]
+    vec![(Input::Root, digest("root")), (Input::Source(0), digest("source"))]
 }
 
 fn key(op: &Op) -> StepKey {
@@ -40,17 +42,62 @@ fn run() -> RunOp {
         cwd: "/".to_owned(),
         user: String::new(),
         platform: "linux/arm64".parse().unwrap(),
+        mounts: Vec::new(),
+        network: Network::Default,
+        security: Security::Sandbox,
+    }
+}
+
+fn mount(kind: MountKind) -> Op {
+    Op::Run(RunOp { mounts: vec![Mount { target: Some("/m".to_owned()), kind }], ..run() })
+}
+
+fn secret() -> MountKind {
+    MountKind::Secret { id: "a".to_owned(), env: None, required: false, mode: 0o400, uid: 0, gid: 0 }
+}
+
+fn cache() -> MountKind {
+    MountKind::Cache {
+        id: "a".to_owned(),
+        sharing: Sharing::Shared,
+        source: ".".to_owned(),
+        read_only: false,
+        mode: None,
+        uid: None,
+        gid: None,
+    }
+}
+
+fn source(path: &str) -> CopySource {
+    CopySource {
+        input: 0,
+        path: path.to_owned(),
+        parents: None,
+        ownership: Ownership::Root,
+        archives: Archives::Copy,
+    }
+}
+
+fn git() -> GitOp {
+    GitOp {
+        remote: "r".to_owned(),
+        reference: None,
+        subdir: None,
+        checksum: None,
+        keep_git_dir: false,
+        submodules: true,
+        commit_mtime: false,
+        fetch_by_commit: false,
     }
 }
 
 fn copy() -> CopyOp {
     CopyOp {
-        sources: strings(&["a", "b"]),
+        sources: vec![source("a"), source("b")],
         dest: "/c/".to_owned(),
         chown: None,
         mode: None,
-        ownership: Ownership::Root,
-        archives: Archives::Copy,
+        excludes: Vec::new(),
     }
 }
 
@@ -71,6 +118,12 @@ fn different() -> Vec<Op> {
     };
     let workdir =
         |path: &str, user: &str| Op::Workdir(WorkdirOp { path: path.to_owned(), user: user.to_owned() });
+    let copy_of = |sources| Op::Copy(CopyOp { sources, ..copy() });
+    let parents = Parents { pattern: "b".to_owned(), required: true };
+    let inline = |path: &str, mode, content: &str| {
+        let file = InlineFile { path: path.to_owned(), mode, content: content.to_owned() };
+        Op::Inline(InlineOp { files: vec![file] })
+    };
     vec![
         Op::Scratch,
         Op::Context(ContextOp { name: "context".to_owned() }),
@@ -93,15 +146,46 @@ fn different() -> Vec<Op> {
         platform(|platform| platform.variant = Some("v9".to_owned())),
         platform(|platform| platform.os_version = Some("v9".to_owned())),
         Op::Copy(copy()),
-        Op::Copy(CopyOp { sources: strings(&["a"]), ..copy() }),
-        Op::Copy(CopyOp { sources: strings(&["b", "a"]), ..copy() }),
+        copy_of(vec![source("a")]),
+        copy_of(vec![source("b"), source("a")]),
+        copy_of(vec![source("a"), CopySource { input: 1, ..source("b") }]),
+        copy_of(vec![source("a"), CopySource { ownership: Ownership::Keep, ..source("b") }]),
+        copy_of(vec![source("a"), CopySource { archives: Archives::Unpack, ..source("b") }]),
+        copy_of(vec![source("a"), CopySource { parents: Some(parents.clone()), ..source("b") }]),
         Op::Copy(CopyOp { dest: "/c".to_owned(), ..copy() }),
         Op::Copy(CopyOp { chown: Some("a".to_owned()), ..copy() }),
         Op::Copy(CopyOp { chown: Some("b".to_owned()), ..copy() }),
-        Op::Copy(CopyOp { mode: Some(0), ..copy() }),
-        Op::Copy(CopyOp { mode: Some(0o755), ..copy() }),
-        Op::Copy(CopyOp { ownership: Ownership::Keep, ..copy() }),
-        Op::Copy(CopyOp { archives: Archives::Unpack, ..copy() }),
+        Op::Copy(CopyOp { mode: ModeChange::parse("0").ok(), ..copy() }),
+        Op::Copy(CopyOp { mode: ModeChange::parse("755").ok(), ..copy() }),
+        Op::Copy(CopyOp { mode: ModeChange::parse("u=rwx,go=rx").ok(), ..copy() }),
+        Op::Copy(CopyOp { excludes: strings(&["x"]), ..copy() }),
+        Op::Link,
+        Op::Http(HttpOp { url: "u".to_owned(), name: "n".to_owned(), checksum: None }),
+        Op::Http(HttpOp { url: "u".to_owned(), name: "n".to_owned(), checksum: Some(digest("c")) }),
+        Op::Http(HttpOp { url: "u".to_owned(), name: "m".to_owned(), checksum: None }),
+        Op::Git(git()),
+        Op::Git(GitOp { reference: Some("x".to_owned()), ..git() }),
+        Op::Git(GitOp { subdir: Some("x".to_owned()), ..git() }),
+        Op::Git(GitOp { checksum: Some("x".to_owned()), ..git() }),
+        Op::Git(GitOp { keep_git_dir: true, ..git() }),
+        Op::Git(GitOp { submodules: false, ..git() }),
+        Op::Git(GitOp { commit_mtime: true, ..git() }),
+        Op::Git(GitOp { fetch_by_commit: true, ..git() }),
+        inline("f", 0o644, "x"),
+        inline("f", 0o755, "x"),
+        inline("f", 0o644, "y"),
+        inline("g", 0o644, "x"),
+        Op::Run(RunOp { network: Network::None, ..run() }),
+        Op::Run(RunOp { network: Network::Host, ..run() }),
+        Op::Run(RunOp { security: Security::Insecure, ..run() }),
+        mount(MountKind::Bind { source: ".".to_owned(), read_write: false }),
+        mount(MountKind::Bind { source: ".".to_owned(), read_write: true }),
+        mount(MountKind::Bind { source: "a".to_owned(), read_write: false }),
+        mount(cache()),
+        mount(secret()),
+        mount(MountKind::Tmpfs { size_bytes: None }),
+        mount(MountKind::Tmpfs { size_bytes: Some(1) }),
+        mount(MountKind::Ssh { id: "a".to_owned(), required: false, mode: 0o600, uid: 0, gid: 0 }),
         workdir("/a", ""),
         workdir("/b", ""),
         workdir("/a", "u"),
@@ -126,8 +210,8 @@ fn inputs_change_the_key() {
         inputs(),
         vec![inputs()[0]],
         vec![(Input::Root, digest("other")), inputs()[1]],
-        vec![inputs()[0], (Input::Source, digest("other"))],
-        vec![(Input::Root, digest("source")), (Input::Source, digest("root"))],
+        vec![inputs()[0], (Input::Source(0), digest("other"))],
+        vec![(Input::Root, digest("source")), (Input::Source(0), digest("root"))],
     ]
     .map(|inputs| key_parts(&op, &inputs).key());
     let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
@@ -142,7 +226,10 @@ fn what_does_not_change_the_result_is_in_no_key() {
     assert_eq!(key(&Op::Run(proxied)), key(&Op::Run(run())));
     let renamed = ImageOp { reference: "other".to_owned(), manifest_digest: digest("other"), ..image() };
     assert_eq!(key(&Op::Image(renamed)), key(&Op::Image(image())));
-    let chown = |ownership| Op::Copy(CopyOp { chown: Some("a".to_owned()), ownership, ..copy() });
+    let chown = |ownership| {
+        let sources = vec![CopySource { ownership, ..source("a") }];
+        Op::Copy(CopyOp { chown: Some("a".to_owned()), sources, ..copy() })
+    };
     assert_eq!(key(&chown(Ownership::Keep)), key(&chown(Ownership::Root)));
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kairn_compiler::graph::{CopyOp, Ownership};
 
 use super::View;
-use super::select::Selected;
+use super::select::{self, Selected};
 use crate::BUILD_TIME;
 use crate::error::{Error, host_path};
 use crate::tree::{
@@ -27,33 +27,57 @@ pub struct LayerPlan {
 /// Where a file's content is.
 #[derive(Clone, Debug)]
 pub struct Content {
-    /// The layer of the source's view.
-    pub layer: usize,
-    /// The path in that layer.
+    /// A handle to the directory of its layer, or of the archive that it comes from.
+    pub root: Arc<OwnedFd>,
+    /// The path in that directory.
     pub path: Vec<u8>,
-    /// A handle to the directory of an unpacked archive, if it comes from one.
-    pub archive: Option<Arc<OwnedFd>>,
+}
+
+/// What is copied from, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub struct From<'a> {
+    /// The files.
+    pub view: &'a View,
+    /// BLAKE3 of contents that have been read, by path.
+    pub digests: &'a BTreeMap<Vec<u8>, [u8; 32]>,
+}
+
+/// What is copied along with a file.
+struct Siblings<'a> {
+    entries: &'a BTreeMap<&'a [u8], Found<'a>>,
+    /// Directory that they are copied from.
+    from: &'a [u8],
+    /// Directory that they are copied to.
+    to: &'a [u8],
+}
+
+impl Siblings<'_> {
+    /// Where a file of a layer is copied to, if it is copied along.
+    fn target(&self, path: &[u8], layer: usize) -> Option<Vec<u8>> {
+        self.entries.get(path).filter(|sibling| sibling.layer == layer)?;
+        let rest = path.strip_prefix(self.from)?;
+        Some(join(self.to, rest.strip_prefix(b"/").unwrap_or(rest)))
+    }
 }
 
 /// Places files at a destination.
 #[derive(Debug)]
 pub struct Planner<'a> {
     dest: &'a StackedTree,
+    op: Option<&'a CopyOp>,
     owner: Option<Owner>,
-    mode: Option<u32>,
-    ownership: Ownership,
     plan: LayerPlan,
 }
 
 impl<'a> Planner<'a> {
     /// Starts a plan on the file system `dest`; `owner` is `--chown`, resolved.
-    pub fn new(op: &CopyOp, dest: &'a StackedTree, owner: Option<Owner>) -> Self {
-        Self { dest, owner, mode: op.mode, ownership: op.ownership, plan: LayerPlan::default() }
+    pub fn new(op: &'a CopyOp, dest: &'a StackedTree, owner: Option<Owner>) -> Self {
+        Self { dest, op: Some(op), owner, plan: LayerPlan::default() }
     }
 
     /// Starts a plan that only makes directories, for `owner`.
     pub fn for_directories(dest: &'a StackedTree, owner: Owner) -> Self {
-        Self { dest, owner: Some(owner), mode: None, ownership: Ownership::Root, plan: LayerPlan::default() }
+        Self { dest, op: None, owner: Some(owner), plan: LayerPlan::default() }
     }
 
     /// The finished plan.
@@ -73,37 +97,33 @@ impl<'a> Planner<'a> {
         self.open_directory(&path)
     }
 
-    /// Copies what is selected: a directory's content into the destination, anything else into or onto it.
+    /// Copies what a source of `op` selected: a directory's content into the destination, anything else into or onto it.
     ///
     /// # Errors
     /// Fails where a directory would go onto something else or the other way round.
-    pub fn copy(&mut self, selected: &Selected, view: &View, dest: &str) -> Result<(), Error> {
-        let found = view.tree.lookup(&selected.path);
-        let resolved = self.resolve(dest.as_bytes())?;
+    pub fn copy(&mut self, op: &CopyOp, selected: &Selected, from: From<'_>) -> Result<(), Error> {
+        let found = from.view.tree.lookup(&selected.path);
+        let resolved = self.resolve(op.dest.as_bytes())?;
+        let ownership = op.sources[selected.source].ownership;
         let Some(found) = found.filter(|found| !found.node.is_directory()) else {
             self.open_directory(&resolved)?;
-            let entries = view.tree.walk(&selected.path);
+            let entries = select::entries(op, selected, &from.view.tree)?;
             for (path, found) in &entries {
                 let rest = path.strip_prefix(selected.path.as_slice()).unwrap_or(path);
                 let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-                self.place(
-                    &join(&resolved, rest),
-                    path,
-                    *found,
-                    view,
-                    &entries,
-                    (&selected.path, &resolved),
-                )?;
+                let target = join(&resolved, rest);
+                let siblings = Siblings { entries: &entries, from: &selected.path, to: &resolved };
+                self.place(&target, path, *found, from, ownership, &siblings)?;
             }
             return Ok(());
         };
-        let target = if self.is_directory_destination(dest, &resolved) {
+        let target = if self.is_directory_destination(&op.dest, &resolved) {
             join(&resolved, &selected.name)
         } else {
             resolved
         };
-        let none = BTreeMap::new();
-        self.place(&target, &selected.path, found, view, &none, (b"", b""))
+        let alone = Siblings { entries: &BTreeMap::new(), from: b"", to: b"" };
+        self.place(&target, &selected.path, found, from, ownership, &alone)
     }
 
     /// Puts an unpacked archive's entries at the destination, with their own attributes.
@@ -128,7 +148,7 @@ impl<'a> Planner<'a> {
                 (node.uid, node.gid) = (owner.uid, owner.gid);
             }
             self.apply_mode(&mut node);
-            let content = Content { layer: 0, path: path.clone(), archive: Some(Arc::clone(root)) };
+            let content = Content { root: Arc::clone(root), path: path.clone() };
             self.put(target, node, Some(content))?;
         }
         Ok(())
@@ -145,26 +165,28 @@ impl<'a> Planner<'a> {
         target: &[u8],
         path: &[u8],
         found: Found<'_>,
-        view: &View,
-        siblings: &BTreeMap<&[u8], Found<'_>>,
-        (from, to): (&[u8], &[u8]),
+        from: From<'_>,
+        ownership: Ownership,
+        siblings: &Siblings<'_>,
     ) -> Result<(), Error> {
-        let Some((link, data)) = view.tree.link_target(found) else {
+        let Some((link, data)) = from.view.tree.link_target(found) else {
             return Err(Error::user(format!(
                 "the target of the hard link `{}` is gone",
                 host_path(path).display()
             )));
         };
         let mut node = data.clone();
-        if let Some(link) = link {
-            let beside = siblings.get(link).is_some_and(|sibling| sibling.layer == found.layer);
-            let moved = link.strip_prefix(from).map(|rest| rest.strip_prefix(b"/").unwrap_or(rest));
-            if let Some(rest) = moved.filter(|_| beside) {
-                node.kind = NodeKind::Hardlink { target: join(to, rest) };
-            }
+        if let Some(link) = link
+            && let Some(target) = siblings.target(link, found.layer)
+        {
+            node.kind = NodeKind::Hardlink { target };
+        }
+        if let (NodeKind::File { content, .. }, Some(known)) = (&mut node.kind, from.digests.get(path)) {
+            // What the key was made of: a file that has changed since is noticed.
+            *content = *known;
         }
         (node.opaque, node.implicit) = (false, false);
-        match (self.owner, self.ownership) {
+        match (self.owner, ownership) {
             (Some(owner), _) => (node.uid, node.gid) = (owner.uid, owner.gid),
             (None, Ownership::Root) => (node.uid, node.gid) = (0, 0),
             (None, Ownership::Keep) => {}
@@ -174,15 +196,15 @@ impl<'a> Planner<'a> {
         if node.is_directory() && existing.is_some_and(Node::is_directory) {
             return self.open_directory(target);
         }
-        let content = Content { layer: found.layer, path: path.to_vec(), archive: None };
+        let content = Content { root: Arc::clone(&from.view.roots[found.layer]), path: path.to_vec() };
         self.put(target.to_vec(), node, Some(content))
     }
 
     fn apply_mode(&self, node: &mut Node) {
-        if let Some(mode) = self.mode
+        if let Some(mode) = self.op.and_then(|op| op.mode.as_ref())
             && !matches!(node.kind, NodeKind::Symlink { .. })
         {
-            node.mode = mode;
+            node.mode = mode.apply(node.mode, node.is_directory());
         }
     }
 

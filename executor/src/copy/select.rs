@@ -2,49 +2,123 @@
 
 use std::collections::BTreeMap;
 
-use kairn_compiler::graph::{CopyOp, Ownership};
+use kairn_compiler::glob::Glob;
+use kairn_compiler::graph::{CopyOp, CopySource, Ownership};
+use kairn_compiler::ignore::IgnoreFile;
 use kairn_image::Digest;
 
 use crate::error::Error;
-use crate::glob;
-use crate::tree::{Found, LastComponent, Node, NodeKind, StackedTree, file_name, hash_node, join};
+use crate::tree::{Found, LastComponent, Node, NodeKind, StackedTree, ancestors, file_name, hash_node, join};
 
 /// A file or directory that a source names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected {
+    /// Which of the copy's sources names it.
+    pub source: usize,
     /// The name it gets in a destination directory.
     pub name: Vec<u8>,
     /// Where it is, after following a link that the source itself is.
     pub path: Vec<u8>,
 }
 
-/// Finds what the sources name, in the order of the sources and, under a wildcard, of the names.
+/// Finds what some sources of a copy name, in the order of the sources and, under a wildcard, of the names.
 ///
 /// # Errors
 /// Fails where a source without wildcards is missing, or a wildcard stands below a missing directory.
-pub fn select(sources: &[String], tree: &StackedTree) -> Result<Vec<Selected>, Error> {
+pub fn select(op: &CopyOp, input: u16, tree: &StackedTree) -> Result<Vec<Selected>, Error> {
+    let excludes = Filter::new(op, None)?;
     let mut selected = Vec::new();
-    for source in sources {
+    for (index, source) in op.sources.iter().enumerate().filter(|(_, source)| source.input == input) {
         let components: Vec<&str> =
-            source.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-        let matched = expand(source, &components, tree)?;
+            source.path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        let matched = expand(&source.path, &components, tree)?;
         for path in matched {
             let resolved = tree.resolve(&path, LastComponent::Follow)?;
-            if !resolved.is_empty() && tree.lookup(&resolved).is_none() {
-                return Err(missing(source));
+            let found = tree.lookup(&resolved);
+            if !resolved.is_empty() && found.is_none() {
+                return Err(missing(&source.path));
             }
-            selected.push(Selected { name: file_name(&path).to_vec(), path: resolved });
+            let is_directory = found.is_none_or(|found| found.node.is_directory());
+            let name = file_name(&path).to_vec();
+            if !is_directory && !excludes.keeps(&name) {
+                continue;
+            }
+            let item = Selected { source: index, name, path: resolved };
+            if let Some(parents) = source.parents.as_ref().filter(|parents| parents.required) {
+                let pattern = Filter::new(op, Some(source))?;
+                if !tree.walk(&item.path).keys().any(|path| pattern.keeps(below(path, &item.path))) {
+                    return Err(missing(&parents.pattern));
+                }
+            }
+            selected.push(item);
         }
     }
     Ok(selected)
 }
 
+/// Which names below a source are copied: those that `--parents` asks for, without those that `--exclude` leaves out.
+struct Filter {
+    wanted: Option<IgnoreFile>,
+    excluded: IgnoreFile,
+}
+
+impl Filter {
+    fn new(op: &CopyOp, source: Option<&CopySource>) -> Result<Self, Error> {
+        let parents = source.and_then(|source| source.parents.as_ref());
+        let wanted = parents
+            .filter(|parents| parents.pattern != ".")
+            .map(|parents| IgnoreFile::of_patterns([&*parents.pattern]))
+            .transpose();
+        let excluded = IgnoreFile::of_patterns(op.excludes.iter().map(String::as_str));
+        Ok(Self { wanted: wanted.map_err(Error::user)?, excluded: excluded.map_err(Error::user)? })
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.wanted.is_none() && self.excluded.is_empty()
+    }
+
+    /// Whether a path relative to the source is copied for its own sake.
+    fn keeps(&self, path: &[u8]) -> bool {
+        let path = String::from_utf8_lossy(path);
+        self.wanted.as_ref().is_none_or(|wanted| wanted.matches(&path)) && !self.excluded.matches(&path)
+    }
+}
+
+/// The part of a path below a directory.
+fn below<'p>(path: &'p [u8], directory: &[u8]) -> &'p [u8] {
+    let rest = &path[directory.len()..];
+    rest.strip_prefix(b"/").unwrap_or(rest)
+}
+
+/// What is copied of a directory: paths from the root of the tree, with the directories that lead to them.
+///
+/// # Errors
+/// Fails where a pattern is malformed.
+pub fn entries<'t>(
+    op: &CopyOp,
+    item: &Selected,
+    tree: &'t StackedTree,
+) -> Result<BTreeMap<&'t [u8], Found<'t>>, Error> {
+    let mut entries = tree.walk(&item.path);
+    let filter = Filter::new(op, Some(&op.sources[item.source]))?;
+    if filter.keeps_all() {
+        return Ok(entries);
+    }
+    let kept: Vec<&[u8]> =
+        entries.keys().copied().filter(|path| filter.keeps(below(path, &item.path))).collect();
+    let leading: Vec<&[u8]> = kept.iter().flat_map(|path| ancestors(path)).collect();
+    let wanted: std::collections::BTreeSet<&[u8]> = kept.iter().chain(&leading).copied().collect();
+    entries.retain(|path, _| wanted.contains(path));
+    Ok(entries)
+}
+
 /// Expands the wildcards of one source, component by component.
 fn expand(source: &str, components: &[&str], tree: &StackedTree) -> Result<Vec<Vec<u8>>, Error> {
-    let first = components.iter().position(|part| glob::is_pattern(part)).unwrap_or(components.len());
+    let first = components.iter().position(|part| is_pattern(part)).unwrap_or(components.len());
     let literal = components[..first].join("/").into_bytes();
     let mut found = vec![literal];
     for part in &components[first..] {
+        let pattern = Glob::parse(part).map_err(|e| Error::user(format!("`{source}`: {e}")))?;
         let mut next = Vec::new();
         for directory in &found {
             let directory = tree.resolve(directory, LastComponent::Follow)?;
@@ -58,8 +132,7 @@ fn expand(source: &str, components: &[&str], tree: &StackedTree) -> Result<Vec<V
                 if name.contains(&b'/') {
                     continue;
                 }
-                let matches = glob::matches(part, &String::from_utf8_lossy(name))
-                    .map_err(|e| Error::user(e.to_string()))?;
+                let matches = pattern.matches(&String::from_utf8_lossy(name));
                 if matches {
                     next.push(join(&directory, name));
                 }
@@ -70,12 +143,24 @@ fn expand(source: &str, components: &[&str], tree: &StackedTree) -> Result<Vec<V
     Ok(found)
 }
 
+/// Whether a component holds a wildcard or an escape.
+fn is_pattern(component: &str) -> bool {
+    component.contains(['*', '?', '[', '\\'])
+}
+
 fn missing(source: &str) -> Error {
     Error::user(format!("`{source}` is not there"))
 }
 
 /// The regular files among what is selected, by path.
-pub fn files<'a>(selected: &[Selected], tree: &'a StackedTree) -> BTreeMap<Vec<u8>, &'a Node> {
+///
+/// # Errors
+/// As [`entries`].
+pub fn files<'a>(
+    op: &CopyOp,
+    selected: &[Selected],
+    tree: &'a StackedTree,
+) -> Result<BTreeMap<Vec<u8>, &'a Node>, Error> {
     let mut files = BTreeMap::new();
     let is_file = |node: &Node| matches!(node.kind, NodeKind::File { .. } | NodeKind::Hardlink { .. });
     for item in selected {
@@ -85,31 +170,34 @@ pub fn files<'a>(selected: &[Selected], tree: &'a StackedTree) -> BTreeMap<Vec<u
             }
             Some(found) if !found.node.is_directory() => {}
             _ => files.extend(
-                tree.walk(&item.path)
+                entries(op, item, tree)?
                     .into_iter()
                     .filter(|(_, found)| is_file(found.node))
                     .map(|(path, found)| (path.to_vec(), found.node)),
             ),
         }
     }
-    files
+    Ok(files)
 }
 
 /// Digests what is selected: names, types, contents, and of the attributes those that the copy keeps.
+///
+/// # Errors
+/// As [`entries`].
 pub fn selection_digest(
     op: &CopyOp,
     selected: &[Selected],
     tree: &StackedTree,
     contents: &dyn Fn(&[u8]) -> Option<[u8; 32]>,
-) -> Digest {
+) -> Result<Digest, Error> {
     let mut hasher = blake3::Hasher::new();
-    let mut add = |name: &[u8], path: &[u8], found: Found<'_>| {
+    let mut add = |source: &CopySource, name: &[u8], path: &[u8], found: Found<'_>| {
         let mut node = found.node.clone();
-        if op.ownership == Ownership::Root || op.chown.is_some() {
+        if source.ownership == Ownership::Root || op.chown.is_some() {
             (node.uid, node.gid) = (0, 0);
         }
-        if op.mode.is_some() {
-            node.mode = 0;
+        if let Some(mode) = &op.mode {
+            node.mode = mode.apply(node.mode, node.is_directory());
         }
         // A further name of a file holds what the file holds, also where the file itself is not selected.
         let held = contents(path).or_else(|| match tree.link_target(found)?.1.kind {
@@ -126,25 +214,78 @@ pub fn selection_digest(
         hash_node(&mut hasher, name, &node);
     };
     for item in selected {
-        if let Some(found) = tree.lookup(&item.path) {
-            add(&item.name, &item.path, found);
+        let source = &op.sources[item.source];
+        let found = tree.lookup(&item.path);
+        if let Some(found) = found {
+            add(source, &item.name, &item.path, found);
         }
-        for (path, found) in tree.walk(&item.path) {
-            add(&path[item.path.len()..], path, found);
+        if found.is_none_or(|found| found.node.is_directory()) {
+            for (path, found) in entries(op, item, tree)? {
+                add(source, &path[item.path.len()..], path, found);
+            }
         }
     }
-    Digest::from_bytes(*hasher.finalize().as_bytes())
+    Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use kairn_compiler::graph::Archives;
+    use kairn_compiler::graph::{Archives, Parents};
     use kairn_image::layer::Timestamp;
 
     use super::*;
     use crate::tree::LayerTree;
+
+    fn copy(path: &str, parents: Option<&str>, excludes: &[&str]) -> CopyOp {
+        let parents = parents.map(|pattern| Parents { pattern: pattern.to_owned(), required: false });
+        CopyOp {
+            sources: vec![CopySource {
+                input: 0,
+                path: path.to_owned(),
+                parents,
+                ownership: Ownership::Keep,
+                archives: Archives::Copy,
+            }],
+            dest: "/x".to_owned(),
+            chown: None,
+            mode: None,
+            excludes: excludes.iter().map(|&exclude| exclude.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn patterns_choose_what_is_copied() {
+        let mut layer = LayerTree::default();
+        for path in ["a", "a/b", "a/b/c.txt", "a/b/d.md", "a/e.txt", "f", "f/g.txt"] {
+            let kind = if path.contains('.') {
+                NodeKind::File { size_bytes: 1, content: [1; 32] }
+            } else {
+                NodeKind::Directory
+            };
+            let node = Node { kind, ..Node::directory(0o755, 0, 0, Timestamp::default()) };
+            layer.nodes.insert(path.as_bytes().to_vec(), node);
+        }
+        let tree = StackedTree { layers: vec![Arc::new(layer)] };
+        for (path, parents, excludes, expected) in [
+            (".", None, &["**/*.txt"][..], "a a/b a/b/d.md f"),
+            (".", None, &["a", "!a/e.txt"], "a a/e.txt f f/g.txt"),
+            ("a", None, &["b"], "a/e.txt"),
+            (".", Some("a/b/c.txt"), &[], "a a/b a/b/c.txt"),
+            (".", Some("*/*.txt"), &[], "a a/e.txt f f/g.txt"),
+            (".", Some("**/*.txt"), &["a/b"], "a a/e.txt f f/g.txt"),
+            ("a", Some("b"), &[], "a/b a/b/c.txt a/b/d.md"),
+        ] {
+            let op = copy(path, parents, excludes);
+            let selected = select(&op, 0, &tree).unwrap();
+            let found = entries(&op, &selected[0], &tree).unwrap();
+            let names: Vec<_> = found.keys().map(|path| String::from_utf8_lossy(path)).collect();
+            assert_eq!(names.join(" "), expected, "{path} {parents:?} {excludes:?}");
+        }
+        let op = copy("a/*.txt", None, &["e.*"]);
+        assert_eq!(select(&op, 0, &tree).unwrap(), []);
+    }
 
     #[test]
     fn a_hard_link_counts_by_what_it_holds() {
@@ -157,16 +298,9 @@ mod tests {
             add(b"a", NodeKind::File { size_bytes: 1, content: [content; 32] });
             add(b"b", NodeKind::Hardlink { target: b"a".to_vec() });
             let tree = StackedTree { layers: vec![Arc::new(layer)] };
-            let op = CopyOp {
-                sources: vec!["b".to_owned()],
-                dest: "/b".to_owned(),
-                chown: None,
-                mode: None,
-                ownership: Ownership::Keep,
-                archives: Archives::Copy,
-            };
-            let selected = select(&op.sources, &tree).unwrap();
-            selection_digest(&op, &selected, &tree, &|_| None)
+            let op = copy("b", None, &[]);
+            let selected = select(&op, 0, &tree).unwrap();
+            selection_digest(&op, &selected, &tree, &|_| None).unwrap()
         };
         assert_eq!(digest(1), digest(1));
         assert_ne!(digest(1), digest(2));

@@ -36,7 +36,11 @@ pub fn main() -> i32 {
 }
 
 fn supervise(plan: &Plan) -> Report {
-    let namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    let mut namespaces =
+        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    if plan.without_network {
+        namespaces |= UnshareFlags::NEWNET;
+    }
     // SAFETY: this process has one thread; no file descriptor table is unshared.
     if let Err(error) = unsafe { rustix::thread::unshare_unsafe(namespaces) } {
         return refused(&format!("cannot make the namespaces of a RUN: {}", std::io::Error::from(error)));
@@ -94,6 +98,28 @@ fn refused(reason: &str) -> Report {
     let help = "run where namespaces are allowed: Kubernetes without `seccompProfile`, or Docker with \
                 `--security-opt seccomp=unconfined`";
     Report::Refused { reason: reason.to_owned(), help: help.to_owned() }
+}
+
+/// Switches the loopback device on, the only one of a new network namespace.
+pub(crate) fn loopback_up() -> std::io::Result<()> {
+    // SAFETY: plain system calls; `request` outlives them, and its name is cut to the field with its NUL.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if socket < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+            *to = from.cast_signed();
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the flags are bits of the low half")]
+        let flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        request.ifr_ifru.ifru_flags = flags;
+        let result = libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request);
+        let error = std::io::Error::last_os_error();
+        libc::close(socket);
+        if result < 0 { Err(error) } else { Ok(()) }
+    }
 }
 
 /// Opens a file for the life of the process without passing it to the command.

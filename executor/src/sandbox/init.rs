@@ -40,6 +40,11 @@ pub(crate) fn main(plan: &Plan) -> Report {
     if let Err(error) = rustix::system::sethostname(plan.hostname.as_bytes()) {
         return refused("set the host name", &error.into());
     }
+    if plan.without_network
+        && let Err(error) = super::child::loopback_up()
+    {
+        return refused("switch the loopback device on", &error);
+    }
     let user = match users::resolve_user(&plan.user, &read("/etc/passwd"), &read("/etc/group")) {
         Ok(user) => user,
         Err(error) => return Report::NotStarted { reason: error.to_string() },
@@ -47,7 +52,9 @@ pub(crate) fn main(plan: &Plan) -> Report {
     if let Err(error) = std::fs::create_dir_all(&plan.cwd) {
         return Report::NotStarted { reason: format!("the working directory `{}`: {error}", plan.cwd) };
     }
-    for capability in CapabilitySet::all().difference(CAPABILITIES).iter() {
+    let dropped =
+        if plan.insecure { CapabilitySet::empty() } else { CapabilitySet::all().difference(CAPABILITIES) };
+    for capability in dropped.iter() {
         // A capability that this kernel does not know cannot be had either.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }

@@ -59,6 +59,49 @@ pub struct Plan {
     pub resolv_conf: String,
     /// Text of /etc/hosts.
     pub hosts: String,
+    /// What is mounted over all this, in order.
+    pub mounts: Vec<Mount>,
+    /// Whether there is no network but a loopback device.
+    pub without_network: bool,
+    /// Whether the command keeps every capability, and nothing of /proc is covered.
+    pub insecure: bool,
+}
+
+/// Something that a command finds at a place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mount {
+    /// Where: absolute, in the command's root.
+    pub target: String,
+    /// What.
+    pub source: MountSource,
+}
+
+/// What stands at a place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum MountSource {
+    /// A file or directory of this machine.
+    Bind {
+        /// Which.
+        path: PathBuf,
+        /// Whether the command may not write there.
+        read_only: bool,
+    },
+    /// A place in stacked directories.
+    Files {
+        /// The directories, topmost first.
+        lowers: Vec<PathBuf>,
+        /// The place, relative; links lead nowhere outside.
+        path: String,
+        /// Whether the command may write there, with no effect on the directories.
+        read_write: bool,
+        /// An empty directory for what the mount needs.
+        work: PathBuf,
+    },
+    /// An empty directory in memory.
+    Tmpfs {
+        /// Its size in bytes.
+        size_bytes: Option<u64>,
+    },
 }
 
 /// How a RUN ended.

@@ -3,11 +3,11 @@
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
-use super::Plan;
+use super::{Mount, MountSource, Plan};
 
 /// Files of /proc and /sys that say too much about the machine: covered.
 const MASKED: [&str; 10] = [
@@ -60,11 +60,16 @@ pub(crate) fn enter_root(plan: &Plan) -> Result<Vec<PathBuf>> {
     guest.proc()?;
     guest.dev()?;
     guest.sys()?;
-    guest.cover()?;
+    if !plan.insecure {
+        guest.cover()?;
+    }
     let read_only = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     for file in ["resolv.conf", "hosts"] {
         let target = guest.target(&format!("etc/{file}"), Kind::File)?;
         bind(&plan.work.join(file), target.as_fd(), Some(read_only), file)?;
+    }
+    for mount in &plan.mounts {
+        guest.mount(mount)?;
     }
     let Guest { root, stubs, .. } = guest;
     pivot(root.as_fd())?;
@@ -170,10 +175,14 @@ impl Guest {
 
     fn sys(&mut self) -> Result<()> {
         let target = self.target("sys", Kind::Directory)?;
+        let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        // A network of our own has devices of its own, which only a fresh mount shows; else the kernel allows none.
+        if rustix::mount::mount("sysfs", magic(target.as_fd()), "sysfs", flags, c"").is_ok() {
+            return Ok(());
+        }
         rustix::mount::mount_bind_recursive("/sys", magic(target.as_fd())).trying("bind /sys")?;
         let below = self.host_root.join("sys");
         for mount in mounts_below(&below) {
-            let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
             let remount = MountFlags::BIND | flags;
             match rustix::mount::mount_remount(&mount, remount, c"") {
                 Ok(()) => {}
@@ -203,9 +212,8 @@ impl Guest {
         for path in MASKED {
             let Ok(target) = self.open(path, OFlags::empty()) else { continue };
             let place = magic(target.as_fd());
-            let directory = rustix::fs::fstat(&target).is_ok_and(|stat| {
-                rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
-            });
+            let directory = rustix::fs::fstat(&target)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
             if directory {
                 let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
                 rustix::mount::mount("tmpfs", place, "tmpfs", flags, c"size=0")
@@ -213,6 +221,52 @@ impl Guest {
             } else {
                 rustix::mount::mount_bind("/dev/null", place).trying("cover a part of /proc")?;
             }
+        }
+        Ok(())
+    }
+
+    /// Mounts what the instruction asks for.
+    fn mount(&mut self, mount: &Mount) -> Result<()> {
+        let name = mount.target.as_str();
+        let what = format!("mount `{name}`");
+        match &mount.source {
+            MountSource::Tmpfs { size_bytes } => {
+                let target = self.target(name, Kind::Directory)?;
+                let options = size_bytes.map_or_else(String::new, |size_bytes| format!("size={size_bytes}"));
+                let options = std::ffi::CString::new(options).expect("numbers hold no NUL");
+                let flags = MountFlags::NOSUID | MountFlags::NODEV;
+                rustix::mount::mount("tmpfs", magic(target.as_fd()), "tmpfs", flags, options.as_c_str())
+                    .trying(&what)
+            }
+            MountSource::Bind { path, read_only } => {
+                let flags = OFlags::PATH | OFlags::CLOEXEC;
+                let source = rustix::fs::open(path, flags, Mode::empty()).trying(&what)?;
+                self.bind(source.as_fd(), name, *read_only, &what)
+            }
+            MountSource::Files { lowers, path, read_write, work } => {
+                let files = stack(lowers, *read_write, work).trying(&what)?;
+                let flags = OFlags::PATH | OFlags::CLOEXEC;
+                let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+                let path = if path.is_empty() { "." } else { path };
+                let source =
+                    rustix::fs::openat2(&files, path, flags, Mode::empty(), resolve).trying(&what)?;
+                self.bind(source.as_fd(), name, !read_write, &what)
+            }
+        }
+    }
+
+    /// Binds an open file or directory to a place in the image.
+    fn bind(&mut self, source: BorrowedFd<'_>, name: &str, read_only: bool, what: &str) -> Result<()> {
+        let stat = rustix::fs::fstat(source).trying(what)?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let kind = if is_directory { Kind::Directory } else { Kind::File };
+        let target = self.target(name, kind)?;
+        rustix::mount::mount_bind(magic(source), magic(target.as_fd())).trying(what)?;
+        if read_only {
+            // The handle still shows what was there before the mount.
+            let place = self.open(name, OFlags::empty()).trying(what)?;
+            let flags = locked_flags(place.as_fd()) | MountFlags::BIND | MountFlags::RDONLY;
+            rustix::mount::mount_remount(magic(place.as_fd()), flags, c"").trying(what)?;
         }
         Ok(())
     }
@@ -278,6 +332,44 @@ impl Guest {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)
     }
+}
+
+/// Stacks directories as one, and opens it.
+fn stack(lowers: &[PathBuf], read_write: bool, work: &Path) -> rustix::io::Result<OwnedFd> {
+    let io = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let links = work.join("links");
+    for folder in ["links", "links/empty", "links/u", "links/w", "root"] {
+        std::fs::create_dir(work.join(folder)).map_err(io)?;
+    }
+    for (index, lower) in lowers.iter().enumerate() {
+        std::os::unix::fs::symlink(lower, links.join(index.to_string())).map_err(io)?;
+    }
+    let names: Vec<String> = (0..lowers.len()).map(|index| index.to_string()).collect();
+    // An overlay without a directory to write to needs two others.
+    let mut options = format!("lowerdir={}:empty,userxattr", names.join(":"));
+    if read_write {
+        options.push_str(",upperdir=u,workdir=w");
+    }
+    rustix::process::chdir(&links)?;
+    let options = std::ffi::CString::new(options).expect("names and numbers hold no NUL");
+    let root = work.join("root");
+    rustix::mount::mount("overlay", &root, "overlay", MountFlags::empty(), options.as_c_str())?;
+    rustix::fs::open(&root, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The flags of a mount that a user namespace may not take away.
+fn locked_flags(mounted: BorrowedFd<'_>) -> MountFlags {
+    let Ok(stat) = rustix::fs::fstatvfs(mounted) else { return MountFlags::empty() };
+    let pairs = [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+    ];
+    let set = pairs.into_iter().filter(|(flag, _)| stat.f_flag.contains(*flag));
+    set.fold(MountFlags::empty(), |flags, (_, flag)| flags | flag)
 }
 
 /// Binds a file, then gives the bind its own flags.

@@ -11,7 +11,7 @@ use crate::{Digest, Platform};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No answer came.
-    #[error("cannot reach the registry `{host}`; check {check}")]
+    #[error("cannot reach `{host}`; check {check}")]
     Unreachable {
         /// The host, with its port if it has one.
         host: String,
@@ -37,7 +37,7 @@ pub enum Error {
         credentials: String,
     },
     /// The image or blob is not there.
-    #[error("the registry `{host}` has no {what}")]
+    #[error("`{host}` has no {what}")]
     NotFound {
         /// The host.
         host: String,

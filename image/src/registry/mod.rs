@@ -7,6 +7,7 @@
 
 pub mod auth;
 mod challenge;
+mod download;
 mod endpoint;
 mod error;
 mod http;
@@ -22,6 +23,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use auth::{Anonymous, CredentialSource};
+pub use download::Validators;
 pub use error::Error;
 pub use pull::Resolved;
 pub use push::PushedBlob;

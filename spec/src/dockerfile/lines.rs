@@ -72,10 +72,11 @@ impl<'a> Lines<'a> {
         let mut text = Text::new(start);
         let (piece, mut continues) = cut_continuation(stripped, escape);
         text.push_str(piece, start);
-        let mut blank = None;
+        let (mut blank, mut last) = (None, first.span());
         while continues {
             let Some(line) = self.physical(diagnostics) else { break };
             let stripped = line.text.trim_start();
+            last = line.span();
             if stripped.is_empty() {
                 blank.get_or_insert(line.span());
             } else if !stripped.starts_with('#') {
@@ -86,8 +87,10 @@ impl<'a> Lines<'a> {
         }
         if let Some(span) = blank {
             diagnostics.push(
-                Diagnostic::warning("NoEmptyContinuation", span, "blank line inside a continued instruction")
+                // BuildKit says it of the instruction's last line.
+                Diagnostic::warning("NoEmptyContinuation", last, "blank line inside a continued instruction")
                     .with_related(text.all().trim().split_first_blank().0.span(), "of this instruction")
+                    .with_related(span, "the blank line")
                     .with_help("remove the blank line, or make it a comment"),
             );
         }
@@ -156,7 +159,7 @@ mod tests {
         let (text, _, diagnostics) = join("RUN a \\\n\n  \n b\nUSER x", '\\');
         assert_eq!(text.as_deref(), Some("RUN a  b"));
         let [warning] = &diagnostics[..] else { panic!("{diagnostics:?}") };
-        assert_eq!((warning.code, warning.span), ("NoEmptyContinuation", Span::new(8, 8)));
+        assert_eq!((warning.code, warning.span), ("NoEmptyContinuation", Span::new(12, 14)));
     }
 
     #[test]

@@ -6,16 +6,18 @@ use kairn_image::config::{Empty, HealthConfig};
 use kairn_spec::dockerfile::{ArgDeclaration, Command, Healthcheck, KeyValue, Word};
 use kairn_spec::{Diagnostic, Spanned};
 
-use super::{StageLowering, Wrong};
+use super::{Line, StageLowering, Wrong};
 use crate::compile::arguments::NOT_IN_ENVIRONMENT;
-use crate::compile::{golang, ports, signals};
+use crate::compile::{golang, lint, ports, signals};
 
 impl StageLowering<'_, '_, '_> {
     /// Declares ARGs from left to right, each seeing those before it. A default is expanded only if it is used.
-    pub(super) fn arg(&mut self, declarations: &[ArgDeclaration]) -> Result<(), Wrong> {
+    pub(super) fn arg(&mut self, declarations: &[ArgDeclaration], line: &Line) -> Result<(), Wrong> {
         let mut text = "ARG".to_owned();
         for ArgDeclaration { name, default } in declarations {
-            let name = name.value.as_str();
+            let name = self.expand(name)?;
+            let name = name.as_str();
+            self.build.diagnostics.extend(lint::secret_name("ARG", name, line.span));
             let build = &self.build;
             let value = match (build.options.build_args.get(name), default) {
                 (Some(given), _) => Some(given.clone()),
@@ -38,11 +40,12 @@ impl StageLowering<'_, '_, '_> {
     }
 
     /// Sets variables, all evaluated with the environment before the line.
-    pub(super) fn env(&mut self, pairs: &[KeyValue]) -> Result<(), Wrong> {
+    pub(super) fn env(&mut self, pairs: &[KeyValue], line: &Line) -> Result<(), Wrong> {
         let pairs = self.expand_pairs(pairs)?;
         let mut text = "ENV".to_owned();
         for (name, value) in pairs {
             let _ = write!(text, " {name}={value}");
+            self.build.diagnostics.extend(lint::secret_name("ENV", &name, line.span));
             self.state.config_env.set_in_place(&name, value.as_str());
             self.state.env.set_last(&name, value);
         }
@@ -67,27 +70,40 @@ impl StageLowering<'_, '_, '_> {
         Ok(std::iter::from_fn(|| words.next().zip(words.next())).collect())
     }
 
-    pub(super) fn cmd(&mut self, command: &Command) {
+    pub(super) fn cmd(&mut self, command: &Command, line: &Line) {
+        self.lint_command("CMD", command, line);
         let args = self.command_line(command);
         let text = format!("CMD {}", golang::quoted_list(&args));
         let config = &mut self.state.config.config;
         config.cmd = Some(args).filter(|args| !args.is_empty());
         // As BuildKit does for either form.
         config.args_escaped = true;
-        self.state.has_cmd = true;
+        self.state.places.cmd = Some(line.span);
         self.note(text);
     }
 
     /// Sets the entry point; a CMD of the base was made for another one and goes.
-    pub(super) fn entrypoint(&mut self, command: &Command) {
+    pub(super) fn entrypoint(&mut self, command: &Command, line: &Line) {
+        self.lint_command("ENTRYPOINT", command, line);
         let args = self.command_line(command);
         let text = format!("ENTRYPOINT {}", golang::quoted_list(&args));
         let config = &mut self.state.config.config;
         config.entrypoint = Some(args).filter(|args| !args.is_empty());
-        if !self.state.has_cmd {
+        if self.state.places.cmd.is_none() {
             config.cmd = None;
         }
+        self.state.places.entrypoint = Some(line.span);
         self.note(text);
+    }
+
+    /// Warns of a command that overrides another or runs under a shell.
+    fn lint_command(&mut self, keyword: &str, command: &Command, line: &Line) {
+        let places = &self.state.places;
+        let before = if keyword == "CMD" { places.cmd } else { places.entrypoint };
+        let is_shell_form = matches!(command, Command::Shell(_)) && self.state.config.config.shell.is_empty();
+        let found = before.map(|before| lint::overridden(keyword, before, line.span));
+        let shell_form = is_shell_form.then(|| lint::shell_form(keyword, line.span));
+        self.build.diagnostics.extend(found.into_iter().chain(shell_form));
     }
 
     pub(super) fn shell(&mut self, shell: &[Spanned<String>]) {
@@ -112,6 +128,7 @@ impl StageLowering<'_, '_, '_> {
                 Err(error) => return self.wrong(error),
             };
             for text in split {
+                self.build.diagnostics.extend(lint::port(&text, word.span));
                 match ports::expand(&text) {
                     Ok(ports) => all.extend(ports),
                     Err(what) => wrong = Some(self.wrong(Diagnostic::error("invalid-port", word.span, what))),
@@ -157,7 +174,10 @@ impl StageLowering<'_, '_, '_> {
         Ok(())
     }
 
-    pub(super) fn healthcheck(&mut self, healthcheck: &Healthcheck) {
+    pub(super) fn healthcheck(&mut self, healthcheck: &Healthcheck, line: &Line) {
+        let before = self.state.places.healthcheck.replace(line.span);
+        let found = before.map(|before| lint::overridden("HEALTHCHECK", before, line.span));
+        self.build.diagnostics.extend(found);
         let health = health_config(healthcheck);
         let HealthConfig { test, interval, timeout, start_period, start_interval, retries } = &health;
         self.note(format!(

@@ -2,22 +2,27 @@
 
 mod copy;
 mod metadata;
+mod mounts;
 mod run;
 
 use std::sync::Arc;
 
 use kairn_image::{ImageConfig, Platform};
 use kairn_spec::dockerfile::{Instruction, InstructionKind, Stage, Word};
-use kairn_spec::{Diagnostic, Span};
+use kairn_spec::{Diagnostic, Span, Spanned};
 
-use super::arguments::Globals;
+use super::arguments::{Globals, NOT_IN_ENVIRONMENT};
 use super::reach::{Reach, of_trigger};
 use super::source::{ResolvedImage, Wish};
-use super::stages::{Named, Stages};
+use super::stages::{Files, Named, Read, Stages};
 use super::state::StageState;
 use super::suggest::nearest;
 use super::{CompileOptions, PlatformChoice};
-use crate::graph::{BaseImage, Graph, GraphBuilder, ImageOp, ImageTarget, Op, Origin, StepId, TargetHistory};
+use crate::graph::{
+    Archives, BaseImage, ContextOp, CopyOp, CopySource, Graph, GraphBuilder, HttpOp, ImageOp, ImageTarget,
+    Input, Op, Origin, Ownership, StepId, TargetHistory,
+};
+use copy::git_op;
 
 /// Lowers what the target needs, and makes the target's image.
 pub(crate) fn graph(
@@ -68,14 +73,14 @@ impl Lowering<'_, '_> {
         for trigger in reach.triggers_of(index) {
             let before = lowering.build.diagnostics.len();
             let line = Line { span: stage.syntax.span, text: format!("ONBUILD {}", trigger.text) };
-            lowering.instruction(&trigger.instruction, &line);
+            lowering.instruction(&trigger.instruction, &trigger.reads, &line);
             for diagnostic in &mut lowering.build.diagnostics[before..] {
                 *diagnostic = of_trigger(diagnostic.clone(), stage.syntax.span, &trigger.text);
             }
         }
-        for instruction in &stage.syntax.instructions {
+        for (instruction, reads) in stage.syntax.instructions.iter().zip(&stage.reads) {
             let line = Line { span: instruction.span, text: instruction.text.clone() };
-            lowering.instruction(instruction, &line);
+            lowering.instruction(instruction, reads, &line);
         }
         let StageLowering { state, origins, position: total, .. } = lowering;
         for origin in origins {
@@ -100,13 +105,66 @@ impl Lowering<'_, '_> {
                 self.check_platform(wish, &image, stage.base.span);
                 StageState::image(step, &wish.1, &image)
             }
+            Named::Files(files) => {
+                let step = self.files_as_root(files);
+                let line = Line { span: stage.span, text: from_text(stage) };
+                origins.push(PendingOrigin { step, position: 1, line });
+                let mut state = StageState::scratch(step, &self.options.platform);
+                state.history.push(TargetHistory { created_by: String::new(), step: Some(step) });
+                state
+            }
         }
+    }
+
+    /// Returns the step that has the files of a named context.
+    fn files_step(&mut self, files: &Files) -> StepId {
+        let op = match files {
+            Files::Local(name) => Op::Context(ContextOp { name: name.clone() }),
+            Files::Git(source) => Op::Git(git_op(source, None)),
+            Files::Http(url) => return self.unpacked(url),
+        };
+        self.builder.step(op, &[])
+    }
+
+    /// Returns a step whose root file system is the files of a named context.
+    fn files_as_root(&mut self, files: &Files) -> StepId {
+        if let Files::Http(url) = files {
+            return self.unpacked(url);
+        }
+        let source = self.files_step(files);
+        self.copied_to_root(source, ".", Archives::Copy)
+    }
+
+    /// Returns a step whose root file system is a web server's file, unpacked.
+    fn unpacked(&mut self, url: &str) -> StepId {
+        let op = HttpOp { url: url.to_owned(), name: "context".to_owned(), checksum: None };
+        let source = self.builder.step(Op::Http(op), &[]);
+        self.copied_to_root(source, "context", Archives::Unpack)
+    }
+
+    fn copied_to_root(&mut self, source: StepId, path: &str, archives: Archives) -> StepId {
+        let scratch = self.builder.step(Op::Scratch, &[]);
+        let source_of = CopySource {
+            input: 0,
+            path: path.to_owned(),
+            parents: None,
+            ownership: Ownership::Root,
+            archives,
+        };
+        let op = CopyOp {
+            sources: vec![source_of],
+            dest: "/".to_owned(),
+            chown: None,
+            mode: None,
+            excludes: Vec::new(),
+        };
+        self.builder.step(Op::Copy(op), &[(Input::Root, scratch), (Input::Source(0), source)])
     }
 
     fn done(&self, stage: usize) -> &StageState {
         self.done[stage]
             .as_ref()
-            .expect("a stage that is needed is reached, and stands before the one that needs it")
+            .expect("a stage that is needed is reached, and lowered before the one that needs it")
     }
 
     fn image_step(&mut self, image: &ResolvedImage) -> StepId {
@@ -128,7 +186,7 @@ impl Lowering<'_, '_> {
             return;
         }
         let text = format!("`{reference}` is an image for {os}/{architecture}, not for {wanted}");
-        self.diagnostics.push(Diagnostic::warning("base-platform", span, text));
+        self.diagnostics.push(Diagnostic::warning("InvalidBaseImagePlatform", span, text));
     }
 
     fn image(&self, target: usize) -> ImageTarget {
@@ -161,7 +219,7 @@ impl Lowering<'_, '_> {
     fn history(&self, target: usize) -> Vec<TargetHistory> {
         let below = |&stage: &usize| match self.stages.list[stage].base {
             Named::Stage(parent) => Some(parent),
-            Named::Scratch | Named::Image(_) => None,
+            Named::Scratch | Named::Image(_) | Named::Files(_) => None,
         };
         let mut chain: Vec<usize> = std::iter::successors(Some(target), below).collect();
         chain.reverse();
@@ -217,22 +275,22 @@ struct StageLowering<'l, 'a, 'd> {
 struct Wrong;
 
 impl StageLowering<'_, '_, '_> {
-    fn instruction(&mut self, instruction: &Instruction, line: &Line) {
+    fn instruction(&mut self, instruction: &Instruction, reads: &[Read], line: &Line) {
         // What is wrong has been noted; the instructions after it may have mistakes of their own.
         let (Ok(()) | Err(Wrong)) = match &instruction.kind {
-            InstructionKind::Cmd(command) => return self.cmd(command),
-            InstructionKind::Entrypoint(command) => return self.entrypoint(command),
-            InstructionKind::Healthcheck(healthcheck) => return self.healthcheck(healthcheck),
+            InstructionKind::Cmd(command) => return self.cmd(command, line),
+            InstructionKind::Entrypoint(command) => return self.entrypoint(command, line),
+            InstructionKind::Healthcheck(healthcheck) => return self.healthcheck(healthcheck, line),
             InstructionKind::Maintainer(author) => return self.maintainer(&author.value),
             InstructionKind::Onbuild(trigger) => return self.onbuild(&trigger.value),
-            InstructionKind::Run(command) => return self.run(command, line),
             InstructionKind::Shell(shell) => return self.shell(shell),
             InstructionKind::Add(copy) => self.add(copy, line),
-            InstructionKind::Arg(declarations) => self.arg(declarations),
-            InstructionKind::Copy(copy) => self.copy(copy, line),
-            InstructionKind::Env(pairs) => self.env(pairs),
+            InstructionKind::Arg(declarations) => self.arg(declarations, line),
+            InstructionKind::Copy(copy) => self.copy(copy, reads, line),
+            InstructionKind::Env(pairs) => self.env(pairs, line),
             InstructionKind::Expose(words) => self.expose(words),
             InstructionKind::Label(pairs) => self.label(pairs),
+            InstructionKind::Run(run) => self.run(run, reads, line),
             InstructionKind::Stopsignal(word) => self.stopsignal(word),
             InstructionKind::User(word) => self.user(word),
             InstructionKind::Volume(words) => self.volume(words),
@@ -240,7 +298,7 @@ impl StageLowering<'_, '_, '_> {
         };
     }
 
-    /// Expands a word with the stage's environment; a name that neither it nor an ARG knows is worth a warning.
+    /// Expands a word with the stage's environment.
     fn expand(&mut self, word: &Word) -> Result<String, Wrong> {
         let state = &self.state;
         let lookup = |name: &str| state.env.get(name).map(str::to_owned);
@@ -248,18 +306,24 @@ impl StageLowering<'_, '_, '_> {
             Ok(expansion) => expansion,
             Err(error) => return self.wrong(error),
         };
-        for name in expansion.undefined {
-            if state.args.contains(&name.value) {
+        self.note_undefined(expansion.undefined);
+        Ok(expansion.value)
+    }
+
+    /// Warns of names that neither the environment nor an ARG knows.
+    fn note_undefined(&mut self, undefined: Vec<Spanned<String>>) {
+        let state = &self.state;
+        for name in undefined {
+            if state.args.contains(&name.value) || NOT_IN_ENVIRONMENT.contains(&&*name.value) {
                 continue;
             }
             let text = format!("`{}` is set by no ENV and no ARG before this", name.value);
-            let mut warning = Diagnostic::warning("undefined-var", name.span, text);
+            let mut warning = Diagnostic::warning("UndefinedVar", name.span, text);
             if let Some(near) = nearest(&name.value, state.env.names()) {
                 warning = warning.with_help(format!("did you mean `{near}`?"));
             }
             self.build.diagnostics.push(warning);
         }
-        Ok(expansion.value)
     }
 
     fn expand_all<'w>(&mut self, words: impl IntoIterator<Item = &'w Word>) -> Result<Vec<String>, Wrong> {
@@ -284,6 +348,29 @@ impl StageLowering<'_, '_, '_> {
     fn note_origin(&mut self, step: StepId, position: usize, line: &Line) {
         let line = Line { span: line.span, text: line.text.clone() };
         self.origins.push(PendingOrigin { step, position, line });
+    }
+
+    /// Returns the step that something is read from, and whether its files keep their owners.
+    fn source(&mut self, named: &Named, span: Span, line: &Line) -> (StepId, Ownership) {
+        let step = match named {
+            Named::Stage(stage) => self.build.done(*stage).step,
+            Named::Scratch => self.build.builder.step(Op::Scratch, &[]),
+            Named::Image(wish) => {
+                let image = Arc::clone(self.build.reach.image(wish));
+                self.build.check_platform(wish, &image, span);
+                let step = self.build.image_step(&image);
+                // The image belongs to the instruction, and has no position of its own.
+                self.note_origin(step, self.position + 1, line);
+                step
+            }
+            Named::Files(files) => return (self.build.files_step(files), Ownership::Root),
+        };
+        (step, Ownership::Keep)
+    }
+
+    /// Returns the step that has the files of the build context.
+    fn context(&mut self) -> StepId {
+        self.build.builder.step(Op::Context(ContextOp { name: "context".to_owned() }), &[])
     }
 
     /// Notes an instruction that only changes the config.

@@ -1,0 +1,372 @@
+//! `RUN --mount`: from what a mount means to what stands at its target.
+//!
+//! How it gets there is the sandbox's affair: it is given directories, files and sockets of this machine.
+
+use std::fs::File;
+use std::net::Shutdown;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kairn_compiler::StepId;
+use kairn_compiler::graph::{
+    Archives, CopyOp, CopySource, Input, Mount, MountKind, Ownership, RunOp, Sharing,
+};
+use kairn_image::Digest;
+
+use super::{Outcome, Runner};
+use crate::context::Context;
+use crate::copy::select;
+use crate::error::{Error, Named as _, host_path};
+use crate::grants::{AgentSource, SecretSource};
+use crate::sandbox;
+use crate::snapshot::read::open_file;
+use crate::tree::{LastComponent, NodeKind};
+
+/// Largest secret, as BuildKit has it, in bytes.
+const MAX_SECRET_BYTES: u64 = 500 * 1024;
+
+/// The mounts of one RUN.
+#[derive(Default)]
+pub(super) struct Mounts {
+    /// For the sandbox, in order.
+    pub(super) list: Vec<sandbox::Mount>,
+    /// Variables that come with them.
+    pub(super) env: Vec<(String, String)>,
+    /// What must be held while the command runs.
+    pub(super) locks: Vec<File>,
+    /// Ways to SSH agents, open as long as this is kept.
+    pub(super) relays: Vec<Relay>,
+}
+
+/// A socket of our own that leads to another: it has the owner and mode that the instruction asks for.
+pub(super) struct Relay {
+    path: PathBuf,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Relay {
+    fn start(to: PathBuf, path: &Path) -> Result<Self, Error> {
+        // The name of a socket has less room than that of a file.
+        let folder = tempfile::Builder::new().prefix("kairn-").tempdir()?;
+        let short = folder.path().join("agent");
+        let listener = UnixListener::bind(&short).named("make the socket", &short)?;
+        if fs_err::rename(&short, path).is_err() {
+            let apart =
+                std::io::Error::other("the store and the folder for temporary files are on different disks");
+            return Err(Error::world("cannot make the way to an SSH agent", apart)
+                .with_help("set `TMPDIR` to a folder on the disk of the store"));
+        }
+        let is_over = Arc::new(AtomicBool::new(false));
+        let relay = Self { path: path.to_owned(), is_over: Arc::clone(&is_over) };
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                if is_over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (Ok(client), Ok(agent)) = (connection, UnixStream::connect(&to)) else { continue };
+                std::thread::spawn(move || carry(&client, &agent));
+            }
+        });
+        Ok(relay)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        // Wakes the listener up.
+        let _ = UnixStream::connect(&self.path);
+    }
+}
+
+/// Carries bytes both ways until one side has no more.
+fn carry(client: &UnixStream, agent: &UnixStream) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _ = std::io::copy(&mut &*client, &mut &*agent);
+            let _ = agent.shutdown(Shutdown::Write);
+        });
+        let _ = std::io::copy(&mut &*agent, &mut &*client);
+        let _ = client.shutdown(Shutdown::Both);
+    });
+}
+
+/// Digests what a mount shows of a context.
+pub(super) fn content_of(context: &Context, source: &str) -> Result<Digest, Error> {
+    let op = whole(source);
+    let tree = &context.view()?.tree;
+    let selected = select::select(&op, 0, tree)?;
+    let digests = context.digests(select::files(&op, &selected, tree)?.into_keys().collect())?;
+    select::selection_digest(&op, &selected, tree, &|path| digests.get(path).copied())
+}
+
+/// The copy that takes all of one place.
+fn whole(path: &str) -> CopyOp {
+    let escaped: String = path
+        .chars()
+        .flat_map(|ch| matches!(ch, '*' | '?' | '[' | '\\').then_some('\\').into_iter().chain([ch]))
+        .collect();
+    let source = CopySource {
+        input: 0,
+        path: escaped,
+        parents: None,
+        ownership: Ownership::Root,
+        archives: Archives::Copy,
+    };
+    CopyOp { sources: vec![source], dest: "/".to_owned(), chown: None, mode: None, excludes: Vec::new() }
+}
+
+impl Runner<'_> {
+    /// Makes everything that a RUN mounts; what is made for it alone is in `work`.
+    pub(super) fn mounts(&self, step: StepId, op: &RunOp, work: &Path) -> Result<Mounts, Error> {
+        let mut done = Mounts::default();
+        for (index, mount) in op.mounts.iter().enumerate() {
+            let number = u16::try_from(index).unwrap_or(u16::MAX);
+            let has_input = self.graph.inputs(step).iter().any(|(input, _)| *input == Input::Mount(number));
+            let input = has_input.then(|| self.input(step, Input::Mount(number)));
+            let folder = work.join(format!("mount-{index}"));
+            fs_err::create_dir(&folder)?;
+            self.mount(mount, input, &folder, &mut done)?;
+        }
+        Ok(done)
+    }
+
+    fn mount(
+        &self,
+        mount: &Mount,
+        input: Option<Outcome>,
+        folder: &Path,
+        done: &mut Mounts,
+    ) -> Result<(), Error> {
+        let source = match &mount.kind {
+            MountKind::Bind { source, read_write } => {
+                let input = input.expect("the compiler gives every bind its input");
+                Some(self.bind(input, source, *read_write, folder)?)
+            }
+            MountKind::Cache { id, sharing, source, read_only, mode, uid, gid } => {
+                let attributes = (*mode, *uid, *gid);
+                let (path, lock) =
+                    self.cache(id, *sharing, attributes, input.map(|input| (input, &**source)))?;
+                done.locks.push(lock);
+                Some(sandbox::MountSource::Bind { path, read_only: *read_only })
+            }
+            MountKind::Tmpfs { size_bytes } => Some(sandbox::MountSource::Tmpfs { size_bytes: *size_bytes }),
+            MountKind::Secret { id, env, required, mode, uid, gid } => match self.secret(id, *required)? {
+                None => return Ok(()),
+                Some(value) => {
+                    if let Some(name) = env {
+                        let text = String::from_utf8(value.clone()).map_err(|_| {
+                            Error::user(format!("the secret `{id}` is no text, and cannot be a variable"))
+                        })?;
+                        done.env.push((name.clone(), text));
+                    }
+                    let path = folder.join("secret");
+                    write_secret(&path, &value, *mode, *uid, *gid)?;
+                    Some(sandbox::MountSource::Bind { path, read_only: true })
+                }
+            },
+            MountKind::Ssh { id, required, mode, uid, gid } => {
+                let Some(AgentSource::Socket(path)) = self.settings.grants.agents.get(id) else {
+                    if *required {
+                        return Err(Error::user(format!("there is no SSH agent `{id}` for this RUN"))
+                            .with_help(format!("give one: `--ssh {id}` or `--ssh {id}=SOCKET`")));
+                    }
+                    return Ok(());
+                };
+                let target = mount.target.clone().unwrap_or_default();
+                done.env.push(("SSH_AUTH_SOCK".to_owned(), target));
+                let relay = Relay::start(path.clone(), &folder.join("agent"))?;
+                chown(&relay.path, Some(*uid), Some(*gid)).named("set the owner of", &relay.path)?;
+                fs_err::set_permissions(&relay.path, std::fs::Permissions::from_mode(*mode))?;
+                let path = relay.path.clone();
+                done.relays.push(relay);
+                Some(sandbox::MountSource::Bind { path, read_only: false })
+            }
+        };
+        if let (Some(source), Some(target)) = (source, &mount.target) {
+            done.list.push(sandbox::Mount { target: target.clone(), source });
+        }
+        Ok(())
+    }
+
+    /// What a bind shows: files of a state, or of a directory without what is ignored in it.
+    fn bind(
+        &self,
+        input: Outcome,
+        source: &str,
+        read_write: bool,
+        folder: &Path,
+    ) -> Result<sandbox::MountSource, Error> {
+        let lowers = match input {
+            Outcome::State(state) => {
+                let tree = self.layers.tree(&state)?;
+                let resolved = tree.resolve(source.as_bytes(), LastComponent::Follow)?;
+                if !resolved.is_empty() && tree.lookup(&resolved).is_none() {
+                    return Err(Error::user(format!("`{source}` is not there")));
+                }
+                let mut lowers = self.layers.snapshots(&state)?;
+                lowers.reverse();
+                lowers
+            }
+            Outcome::Context(context) => vec![visible_files(&context, source, folder)?],
+        };
+        let path = source.trim_start_matches("./").to_owned();
+        let work = folder.join("overlay");
+        fs_err::create_dir(&work)?;
+        Ok(sandbox::MountSource::Files { lowers, path, read_write, work })
+    }
+
+    /// A directory that lasts, and the lock on it.
+    fn cache(
+        &self,
+        id: &str,
+        sharing: Sharing,
+        (mode, uid, gid): (Option<u32>, Option<u32>, Option<u32>),
+        initial: Option<(Outcome, &str)>,
+    ) -> Result<(PathBuf, File), Error> {
+        // As in BuildKit, attributes that are given make it another directory.
+        let name = blake3::hash(format!("{id}\0{mode:?}\0{uid:?}\0{gid:?}").as_bytes()).to_hex();
+        let all = self.store().root().join("cache-mounts").join(name.as_str());
+        fs_err::create_dir_all(&all)?;
+        let (folder, lock) = occupy(&all, sharing)?;
+        let path = folder.join("files");
+        let _making = self.store().lock(&format!("cache-mount-{name}"))?;
+        if !path.is_dir() {
+            let work = self.store().work_dir()?;
+            let fresh = work.path().join("files");
+            fs_err::create_dir(&fresh)?;
+            if let Some((input, source)) = initial {
+                self.fill(input, source, &fresh)?;
+            }
+            fs_err::set_permissions(&fresh, std::fs::Permissions::from_mode(mode.unwrap_or(0o755)))?;
+            chown(&fresh, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))
+                .named("set the owner of", &fresh)?;
+            fs_err::rename(&fresh, &path)?;
+        }
+        Ok((path, lock))
+    }
+
+    /// Copies the first content of a cache directory.
+    fn fill(&self, input: Outcome, source: &str, into: &Path) -> Result<(), Error> {
+        let view = match input {
+            Outcome::State(state) => self.layers.view(&state)?,
+            Outcome::Context(context) => context.view()?.clone(),
+        };
+        let op = whole(source);
+        for item in select::select(&op, 0, &view.tree)? {
+            for (path, found) in view.tree.walk(&item.path) {
+                let Some((_, node)) = view.tree.link_target(found) else { continue };
+                let rest = &path[item.path.len()..];
+                let to = into.join(host_path(rest.strip_prefix(b"/").unwrap_or(rest)));
+                match &node.kind {
+                    NodeKind::Directory => fs_err::create_dir_all(&to)?,
+                    NodeKind::Symlink { target } => {
+                        fs_err::os::unix::fs::symlink(host_path(target), &to)?;
+                        continue;
+                    }
+                    NodeKind::File { .. } => {
+                        let mut from = open_file(view.roots[found.layer].as_fd(), path)?;
+                        std::io::copy(&mut from, &mut fs_err::File::create(&to)?)?;
+                    }
+                    _ => continue,
+                }
+                chown(&to, Some(node.uid), Some(node.gid)).named("set the owner of", &to)?;
+                fs_err::set_permissions(&to, std::fs::Permissions::from_mode(node.mode))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>, Error> {
+        let value = match self.settings.grants.secrets.get(id) {
+            Some(SecretSource::Value(value)) => value.clone(),
+            Some(SecretSource::File(path)) => fs_err::read(path)?,
+            None if required => {
+                return Err(Error::user(format!("there is no secret `{id}` for this RUN"))
+                    .with_help(format!("give it: `--secret id={id},src=FILE`, or `env=NAME`")));
+            }
+            None => return Ok(None),
+        };
+        if value.len() as u64 > MAX_SECRET_BYTES {
+            let limit = MAX_SECRET_BYTES / 1024;
+            return Err(Error::user(format!("the secret `{id}` has more than {limit} KiB")));
+        }
+        Ok(Some(value))
+    }
+}
+
+fn write_secret(path: &Path, value: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(), Error> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    file.named("create", path)?.write_all(value).named("write", path)?;
+    chown(path, Some(uid), Some(gid)).named("set the owner of", path)?;
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+/// Takes a place among the copies of a cache directory: with the lock that its sharing asks for.
+fn occupy(all: &Path, sharing: Sharing) -> Result<(PathBuf, File), Error> {
+    for number in 0_u32.. {
+        let folder = all.join(number.to_string());
+        fs_err::create_dir_all(&folder)?;
+        let path = folder.join("lock");
+        let lock = File::options().create(true).append(true).open(&path).named("open", &path)?;
+        match sharing {
+            Sharing::Shared => lock.lock_shared().named("lock", &path)?,
+            Sharing::Locked => lock.lock().named("lock", &path)?,
+            Sharing::Private if lock.try_lock().is_err() => continue,
+            Sharing::Private => {}
+        }
+        return Ok((folder, lock));
+    }
+    unreachable!("there are more numbers than builds")
+}
+
+/// A directory with what a context shows at a place: the context's own, or copies where an ignore file hides some of it.
+fn visible_files(context: &Arc<Context>, source: &str, folder: &Path) -> Result<PathBuf, Error> {
+    let tree = &context.view()?.tree;
+    let resolved = tree.resolve(source.as_bytes(), LastComponent::Follow)?;
+    if !resolved.is_empty() && tree.lookup(&resolved).is_none() {
+        return Err(Error::user(format!("`{source}` is not there"))
+            .with_help("it is not in the build context, or .dockerignore leaves it out"));
+    }
+    if !context.is_filtered() {
+        return Ok(context.root.clone());
+    }
+    let copy = folder.join("files");
+    fs_err::create_dir(&copy)?;
+    let root = &context.view()?.roots[0];
+    let op = whole(source);
+    for item in select::select(&op, 0, tree)? {
+        let below = tree.walk(&item.path).into_iter().map(|(path, found)| (path.to_vec(), found.node));
+        let own = tree.lookup(&item.path).map(|found| (item.path.clone(), found.node));
+        let above: Vec<_> = crate::tree::ancestors(&item.path)
+            .filter_map(|path| Some((path.to_vec(), tree.lookup(path)?.node)))
+            .collect();
+        for (path, node) in above.into_iter().chain(own).chain(below) {
+            let to = copy.join(host_path(&path));
+            match &node.kind {
+                NodeKind::Directory => fs_err::create_dir_all(&to)?,
+                NodeKind::Symlink { target } => {
+                    fs_err::os::unix::fs::symlink(host_path(target), &to)?;
+                    continue;
+                }
+                NodeKind::File { .. } | NodeKind::Hardlink { .. } => {
+                    let mut from = open_file(root.as_fd(), &path)?;
+                    let mut file = fs_err::File::create(&to)?;
+                    std::io::copy(&mut from, &mut file)?;
+                    let time = from.metadata().and_then(|metadata| metadata.modified())?;
+                    file.file().set_modified(time).named("set the time of", &to)?;
+                }
+                _ => continue,
+            }
+            fs_err::set_permissions(&to, std::fs::Permissions::from_mode(node.mode))?;
+        }
+    }
+    Ok(copy)
+}
