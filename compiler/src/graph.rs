@@ -11,6 +11,7 @@ use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef as _;
 
+use crate::environment::Environment;
 use crate::mode::ModeChange;
 
 /// Names a step of one graph.
@@ -157,8 +158,8 @@ pub struct InlineFile {
 pub struct RunOp {
     /// Program and arguments; a shell form already has its shell before it.
     pub args: Vec<String>,
-    /// Environment, in order.
-    pub env: Vec<(String, String)>,
+    /// Environment.
+    pub env: Environment,
     /// Predefined proxy arguments: in the environment, outside the key.
     pub proxy_env: Vec<(String, String)>,
     /// Working directory, absolute.

@@ -144,7 +144,7 @@ fn push_run(parts: &mut KeyParts, run: &RunOp) {
     let RunOp { args, env, proxy_env: _, cwd, user, platform, mounts, network, security } = run;
     parts.push("op", "run");
     parts.push_list("args", args);
-    for (name, value) in env {
+    for (name, value) in env.pairs() {
         parts.push(format!("env.{name}"), value);
     }
     parts.push("cwd", cwd);

@@ -8,6 +8,7 @@
 
 mod check;
 pub mod compile;
+mod environment;
 pub mod graph;
 pub mod key;
 pub mod mode;
@@ -19,5 +20,6 @@ pub use kairn_spec::{glob, ignore};
 pub use compile::{
     CompileError, CompileOptions, Compiled, ImageSource, PlatformChoice, ResolvedImage, compile,
 };
+pub use environment::Environment;
 pub use graph::{Graph, Op, Step, StepId};
 pub use key::{KeyParts, StepKey};

@@ -10,6 +10,7 @@ use kairn_spec::Span;
 use super::paths;
 use super::source::ResolvedImage;
 use super::variables::Variables;
+use crate::Environment;
 use crate::graph::{StepId, TargetHistory};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,6 +26,8 @@ pub(crate) struct StageState {
     pub(crate) platform: Platform,
     /// ENV and ARG together: the last writer wins.
     pub(crate) env: Variables,
+    /// The same, as commands take it.
+    pub(crate) environment: Environment,
     /// Declared ARGs in the order of their first declaration; one without a value is empty.
     pub(crate) args: Variables,
     /// The config without its environment.
@@ -94,6 +97,7 @@ impl StageState {
             step,
             platform: platform.clone(),
             env: Variables::default(),
+            environment: Environment::default(),
             args: Variables::default(),
             config,
             config_env,
@@ -107,9 +111,17 @@ impl StageState {
     }
 
     fn take_config_env(&mut self) {
-        for (name, value) in self.config_env.iter() {
-            self.env.set_last(name, value);
+        let config_env = std::mem::take(&mut self.config_env);
+        for (name, value) in config_env.iter() {
+            self.set(name, value);
         }
+        self.config_env = config_env;
+    }
+
+    /// Sets a variable of the environment.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment = self.environment.with(name, value, self.env.get(name));
+        self.env.set_last(name, value);
     }
 
     /// Returns the working directory, absolute and clean.

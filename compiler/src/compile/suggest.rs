@@ -2,9 +2,12 @@
 
 /// Returns the name that is nearest to what was written, if one is near: at most a third of its letters differ.
 pub(crate) fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (written.chars().count() / 3).max(1);
+    let length = written.chars().count();
+    let limit = (length / 3).max(1);
     names
         .into_iter()
+        // Names of other lengths differ in more letters: most are never compared.
+        .filter(|name| name.chars().count().abs_diff(length) <= limit)
         .map(|name| (distance(&written.to_lowercase(), &name.to_lowercase()), name))
         .filter(|&(distance, name)| distance <= limit && name != written)
         .min()

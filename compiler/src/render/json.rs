@@ -102,7 +102,7 @@ fn run_value(run: &RunOp) -> Value {
         Security::Insecure => "insecure",
     };
     json!({
-        "type": "run", "args": args, "env": env, "proxies": proxies, "cwd": cwd, "user": user,
+        "type": "run", "args": args, "env": env.pairs(), "proxies": proxies, "cwd": cwd, "user": user,
         "platform": platform.to_string(), "mounts": mounts, "network": network, "security": security,
     })
 }

@@ -8,7 +8,7 @@ use kairn_compiler::graph::{
 };
 use kairn_compiler::key::{KeyParts, StepKey, key_parts};
 use kairn_compiler::mode::ModeChange;
-use kairn_compiler::{Compiled, Graph};
+use kairn_compiler::{Compiled, Environment, Graph};
 use kairn_image::{Digest, Platform};
 use proptest::prelude::*;
 
@@ -34,10 +34,14 @@ fn pairs(items: &[(&str, &str)]) -> Vec<(String, String)> {
     items.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
+fn environment(items: &[(&str, &str)]) -> Environment {
+    items.iter().copied().collect()
+}
+
 fn run() -> RunOp {
     RunOp {
         args: strings(&["sh", "-c", "x"]),
-        env: pairs(&[("A", "1"), ("B", "2")]),
+        env: environment(&[("A", "1"), ("B", "2")]),
         proxy_env: Vec::new(),
         cwd: "/".to_owned(),
         user: String::new(),
@@ -135,10 +139,10 @@ fn different() -> Vec<Op> {
         Op::Run(RunOp { args: strings(&["sh", "-c", "y"]), ..run() }),
         Op::Run(RunOp { args: strings(&["sh", "-cx"]), ..run() }),
         Op::Run(RunOp { args: strings(&["sh", "-c", "x", ""]), ..run() }),
-        Op::Run(RunOp { env: pairs(&[("A", "1")]), ..run() }),
-        Op::Run(RunOp { env: pairs(&[("A", "1"), ("B", "3")]), ..run() }),
-        Op::Run(RunOp { env: pairs(&[("B", "2"), ("A", "1")]), ..run() }),
-        Op::Run(RunOp { env: pairs(&[("A", "1"), ("C", "2")]), ..run() }),
+        Op::Run(RunOp { env: environment(&[("A", "1")]), ..run() }),
+        Op::Run(RunOp { env: environment(&[("A", "1"), ("B", "3")]), ..run() }),
+        Op::Run(RunOp { env: environment(&[("B", "2"), ("A", "1")]), ..run() }),
+        Op::Run(RunOp { env: environment(&[("A", "1"), ("C", "2")]), ..run() }),
         Op::Run(RunOp { cwd: "/a".to_owned(), ..run() }),
         Op::Run(RunOp { user: "a".to_owned(), ..run() }),
         platform(|platform| "arm".clone_into(&mut platform.architecture)),
@@ -304,7 +308,7 @@ proptest! {
         args in prop::collection::vec("[ab]{0,2}", 0..4),
         names in prop::collection::btree_set("[AB]{1,2}", 0..4),
     ) {
-        let env = names.into_iter().map(|name| (name, String::new())).collect();
+        let env = names.into_iter().map(|name| (name, String::new())).collect::<Environment>();
         let parts = key_parts(&Op::Run(RunOp { args, env, ..run() }), &inputs()).parts;
         let distinct: std::collections::BTreeSet<_> = parts.iter().map(|(name, _)| name).collect();
         prop_assert_eq!(distinct.len(), parts.len());

@@ -75,7 +75,11 @@ impl Runner<'_> {
             work: sandbox_work,
             upper: upper.clone(),
             args: op.args.clone(),
-            env: op.env.iter().chain(&op.proxy_env).cloned().chain(env).collect(),
+            env: (op.env.pairs().into_iter())
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .chain(op.proxy_env.iter().cloned())
+                .chain(env)
+                .collect(),
             cwd: op.cwd.clone(),
             user: op.user.clone(),
             hostname: "buildkitsandbox".to_owned(),

@@ -28,7 +28,7 @@ impl StageLowering<'_, '_, '_> {
             text.push_str(name);
             if let Some(value) = &value {
                 if !NOT_IN_ENVIRONMENT.contains(&name) {
-                    self.state.env.set_last(name, value);
+                    self.state.set(name, value);
                 }
                 text.push('=');
                 text.push_str(value);
@@ -47,7 +47,7 @@ impl StageLowering<'_, '_, '_> {
             let _ = write!(text, " {name}={value}");
             self.build.diagnostics.extend(lint::secret_name("ENV", &name, line.span));
             self.state.config_env.set_in_place(&name, value.as_str());
-            self.state.env.set_last(&name, value);
+            self.state.set(&name, &value);
         }
         self.note(text);
         Ok(())

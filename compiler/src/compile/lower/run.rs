@@ -24,7 +24,7 @@ impl StageLowering<'_, '_, '_> {
         let created_by = format!("RUN {} # buildkit", self.with_arguments(&args));
         let op = Op::Run(RunOp {
             args,
-            env: state.env.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            env: state.environment.clone(),
             proxy_env: arguments::proxies(self.build.options, &state.env),
             cwd: state.workdir(),
             user: state.config.config.user.clone(),
