@@ -65,7 +65,7 @@ impl Workshop {
             program: std::env::current_exe()
                 .map_err(|e| Failure::environment(format!("cannot find the program itself: {e}")))?,
             namespaces: Ok(()),
-            epoch: epoch(input)?,
+            epoch: epoch(&std::env::var("SOURCE_DATE_EPOCH").unwrap_or_default())?,
             resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
             hosts: HOSTS.to_owned(),
             grants: Grants::default(),
@@ -102,20 +102,15 @@ fn client(settings: &Registries) -> Result<Arc<Client>, Failure> {
     })))
 }
 
-/// `SOURCE_DATE_EPOCH`: the build argument, or else the variable.
-fn epoch(input: &Input) -> Result<Option<i64>, Failure> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    let argument = input.build_arg.iter().rev().find_map(|argument| match argument.split_once('=') {
-        Some((NAME, value)) => Some(value.to_owned()),
-        _ => None,
-    });
-    match argument.or_else(|| std::env::var(NAME).ok()) {
-        None => Ok(None),
-        Some(text) if text.is_empty() => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            Failure::user(format!("`{NAME}` is `{text}`, and should be seconds from the Unix epoch"))
-        }),
+/// Reads `SOURCE_DATE_EPOCH`; nothing is no time.
+pub fn epoch(text: &str) -> Result<Option<i64>, Failure> {
+    if text.is_empty() {
+        return Ok(None);
     }
+    text.parse().map(Some).map_err(|_| {
+        let message = format!("`SOURCE_DATE_EPOCH` is `{text}`, and should be seconds from the Unix epoch");
+        Failure::user(message).with_help("names of contexts and stages are not supported there")
+    })
 }
 
 fn credential_files() -> Vec<PathBuf> {

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::args::{Allow, Build, Isolation};
 use crate::failure::{Failure, chain, code};
 use crate::inputs::{self, Project, SourceFile, grants};
-use crate::machine::Workshop;
+use crate::machine::{self, Workshop};
 use crate::progress::{self, Summary};
 
 /// Runs the command; `namespaces` says whether this process has a user namespace of its own.
@@ -29,20 +29,23 @@ pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure>
     let tags = tags(args)?;
     let sinks = sinks(args, &tags)?;
     let Workshop { mut settings, client, events, receiver } = Workshop::open(&args.input)?;
-    let project = Project::load(&args.input, &settings)?;
-    let file = &project.file;
-    let compiled = inputs::compile_project(&args.input, &project, settings.puller.as_ref())?;
-    let graph = &compiled.graph;
-    settings.namespaces = namespaces;
-    settings.no_cache = args.no_cache;
-    settings.jobs = args.jobs.map_or(settings.jobs, usize::from);
-    settings.contexts.clone_from(&project.contexts);
     settings.grants = Grants {
         secrets: grants::secrets(&args.secret)?,
         agents: grants::agents(&args.ssh)?,
         insecure: args.allow.contains(&Allow::SecurityInsecure),
         host_network: args.allow.contains(&Allow::NetworkHost),
     };
+    let project = Project::load(&args.input, &settings)?;
+    let file = &project.file;
+    let compiled = inputs::compile_project(&args.input, &project, settings.puller.as_ref())?;
+    let graph = &compiled.graph;
+    if let Some(text) = &compiled.source_date_epoch {
+        settings.epoch = machine::epoch(text)?;
+    }
+    settings.namespaces = namespaces;
+    settings.no_cache = args.no_cache;
+    settings.jobs = args.jobs.map_or(settings.jobs, usize::from);
+    settings.contexts.clone_from(&project.contexts);
     let (result, summary) = std::thread::scope(|scope| {
         let work = scope.spawn(|| {
             let built = kairn_executor::build(graph, &settings, &events)?;

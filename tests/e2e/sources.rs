@@ -146,3 +146,26 @@ fn a_cache_mount_outlives_the_build_and_no_cache() {
     kairn.build(&context).run().succeeded().says(&["| 1"]);
     kairn.build(&context).args(["--no-cache"]).run().succeeded().says(&["| 2"]);
 }
+
+#[test]
+fn tokens_open_urls_and_repositories_and_are_nowhere_in_the_store() {
+    if !can_run() {
+        return;
+    }
+    let (web, kairn) = (web(), Kairn::new());
+    let host = web.url().trim_start_matches("http://").to_owned();
+    let url = format!("{}/private", web.url());
+    let context = Context::new(&format!("FROM scratch\nADD {url}/plain.txt /f\nADD {url}/repo.git#v1 /r/\n"));
+    kairn.build(&context).run().failed(3, &["private"]);
+    let http = format!("id=HTTP_AUTH_TOKEN_{host},env=T");
+    let git = format!("id=GIT_AUTH_TOKEN.{host},env=T");
+    let build = kairn.build(&context).args(["--secret", &http, "--secret", &git]).env("T", "open");
+    let tree = kairn.image_by(build).tree();
+    assert_eq!((tree.text("f"), tree.text("r/file")), ("plain\n".to_owned(), "first\n".to_owned()));
+    let found = std::process::Command::new("grep")
+        .args(["-rli", "eC1hY2Nlc3MtdG9rZW46b3Blbg"])
+        .arg(kairn.root())
+        .output()
+        .expect("grep runs");
+    assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
+}

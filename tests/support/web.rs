@@ -20,7 +20,7 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    /// Serves a copy of a folder, its `repo` folder as the repository `repo.git`, with the tag `v1` on its first commit.
+    /// Serves a copy of a folder, below `/private` only to those who say the token `open`, its `repo` folder as the repository `repo.git`, with the tag `v1` on its first commit.
     pub(crate) fn start(folder: &Path) -> Self {
         let files = Arc::new(test_dir("web-"));
         let text = |path: &Path| path.to_str().expect("test paths are text").to_owned();
@@ -35,6 +35,21 @@ impl Web {
         std::fs::write(repo.join("file"), "second\n").expect("a file of the repository");
         run("git", &[&identity[..], &["commit", "--quiet", "-am", "second"]].concat(), &repo);
         run("git", &["clone", "--quiet", "--bare", "repo", "repo.git"], files.path());
+        let parent = files.path().join("parent");
+        std::fs::create_dir(&parent).expect("a folder");
+        run("git", &["init", "--quiet", "-b", "main", "."], &parent);
+        std::fs::write(
+            parent.join(".gitmodules"),
+            "[submodule \"sub\"]\n\tpath = sub\n\turl = ../repo.git\n",
+        )
+        .expect("a file of the repository");
+        let head = run("git", &["rev-parse", "HEAD"], &repo);
+        let link = format!("160000,{},sub", head.trim());
+        run("git", &["add", ".gitmodules"], &parent);
+        run("git", &["update-index", "--add", "--cacheinfo", &link], &parent);
+        run("git", &[&identity[..], &["commit", "--quiet", "-m", "with a submodule"]].concat(), &parent);
+        run("git", &["clone", "--quiet", "--bare", "parent", "parent.git"], files.path());
+        run("git", &["update-server-info"], &files.path().join("parent.git"));
         run("git", &["update-server-info"], &files.path().join("repo.git"));
         run("tar", &["-czf", "archive.tgz", "-C", "archive", "."], files.path());
         run("tar", &["-czf", "context.tgz", "-C", "context", "."], files.path());
@@ -71,7 +86,7 @@ impl Web {
     }
 }
 
-fn run(program: &str, args: &[&str], at: &Path) {
+fn run(program: &str, args: &[&str], at: &Path) -> String {
     let output = Command::new(program)
         .args(args)
         .current_dir(at)
@@ -81,6 +96,7 @@ fn run(program: &str, args: &[&str], at: &Path) {
         .output()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn answer(mut stream: TcpStream, root: &Path) -> std::io::Result<()> {
@@ -88,12 +104,27 @@ fn answer(mut stream: TcpStream, root: &Path) -> std::io::Result<()> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let path = line.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or("/").to_owned();
+    let mut authorization = String::new();
     loop {
         let mut header = String::new();
         if reader.read_line(&mut header)? == 0 || header == "\r\n" {
             break;
         }
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("authorization:") {
+            value.trim().clone_into(&mut authorization);
+        }
     }
+    let path = match path.strip_prefix("/private") {
+        // The words are in lower case, and so is what is left of the base64 of `x-access-token:open`.
+        Some(path) if ["bearer open", "basic ec1hy2nlc3mtdg9rzw46b3blbg=="].contains(&&*authorization) => {
+            path
+        }
+        Some(_) => {
+            return stream
+                .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+        None => &path,
+    };
     let file: PathBuf = root.join(path.trim_start_matches('/'));
     match std::fs::read(&file) {
         Ok(bytes) => {

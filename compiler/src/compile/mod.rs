@@ -38,6 +38,9 @@ use reach::Reach;
 pub use source::{ImageSource, ResolvedImage};
 use stages::Stages;
 
+/// The argument that bounds every time of the image.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// What to build of a Dockerfile, and with which values.
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
@@ -108,6 +111,8 @@ pub struct Compiled {
     pub graph: Graph,
     /// Warnings, in the order of the text.
     pub warnings: Vec<Diagnostic>,
+    /// The argument `SOURCE_DATE_EPOCH`, where one is given or has a default before the first FROM.
+    pub source_date_epoch: Option<String>,
     /// Warnings about the options, which have no place in the text: lowercase fragments.
     pub notices: Vec<String>,
 }
@@ -187,7 +192,9 @@ pub fn compile(
     let graph = lower::graph(&stages, &globals, options, &reach, target, &mut diagnostics);
     let warnings = without_errors(diagnostics)?;
     let notices = arguments::unconsumed(dockerfile, &reach, options).into_iter().collect();
-    Ok(Compiled { graph, warnings, notices })
+    let epoch = options.build_args.get(EPOCH).map(String::as_str).or_else(|| globals.get(EPOCH));
+    let source_date_epoch = epoch.map(str::to_owned);
+    Ok(Compiled { graph, warnings, source_date_epoch, notices })
 }
 
 /// Returns the diagnostics in the order of the text if no error is among them.

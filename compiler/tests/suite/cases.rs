@@ -42,7 +42,7 @@ pub(crate) fn compiled(text: &str) -> Result<Compiled, CompileError> {
 
 fn outcome(text: &str) -> String {
     match compiled(text) {
-        Ok(Compiled { graph, warnings, notices }) => {
+        Ok(Compiled { graph, warnings, notices, source_date_epoch: _ }) => {
             let mut out = render(&graph, Format::Text);
             for warning in &warnings {
                 push_diagnostic(&mut out, text, warning);

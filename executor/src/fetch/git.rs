@@ -11,10 +11,14 @@ use kairn_compiler::graph::GitOp;
 use super::set_time;
 use crate::context::Context;
 use crate::error::{Error, Named as _};
+use crate::grants::Grants;
 use crate::store::Store;
 
 /// Where in the bare repository a fetched commit is kept.
 const FETCHED: &str = "refs/kairn/fetched";
+
+/// Ways to a remote that are taken.
+const REMOTE_PROTOCOLS: &str = "http:https:git:ssh";
 
 /// Variables with which a caller's own use of Git would change ours.
 const FOREIGN_VARIABLES: [&str; 14] = [
@@ -39,12 +43,13 @@ const FOREIGN_VARIABLES: [&str; 14] = [
 /// # Errors
 /// Fails where there is no `git`, the remote does not have what is asked for, or has another commit than the checksum
 /// says.
-pub fn fetch(op: &GitOp, store: &Store) -> Result<Context, Error> {
+pub fn fetch(op: &GitOp, grants: &Grants, store: &Store) -> Result<Context, Error> {
     let name = blake3::hash(op.remote.as_bytes()).to_hex();
     let bare = store.root().join("git").join(name.as_str());
     let work = store.work_dir()?;
     let git = Git { home: work.path().join("home") };
     fs_err::create_dir(&git.home)?;
+    git.authorize(&op.remote, grants)?;
     let files = work.path().join("files");
     let _lock = store.lock(&format!("git-{name}"))?;
     if !bare.join("HEAD").is_file() {
@@ -113,7 +118,10 @@ fn check_out(op: &GitOp, git: &Git, bare: &Path, commit: &str, files: &Path) -> 
         _ => drop(git.run(files, ["checkout", "--quiet", "--detach", "FETCH_HEAD"])?),
     }
     if op.submodules && files.join(".gitmodules").exists() {
-        git.run(files, ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
+        let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
+        let shallow = [&update[..], &["--depth=1"]].concat();
+        git.run_with(files, &shallow, REMOTE_PROTOCOLS)
+            .or_else(|_| git.run_with(files, &update, REMOTE_PROTOCOLS))?;
     }
     let time = git.run(files, ["show", "-s", "--format=%ct", "HEAD"])?;
     if !op.keep_git_dir {
@@ -169,8 +177,38 @@ struct Git {
 }
 
 impl Git {
+    /// Writes the settings with which Git sends what the secrets `GIT_AUTH_TOKEN` or `GIT_AUTH_HEADER` say, for all hosts or
+    /// (`GIT_AUTH_TOKEN.host`) for one. A file, because others can read a command's arguments.
+    fn authorize(&self, remote: &str, grants: &Grants) -> Result<(), Error> {
+        let Some((scheme, rest)) = remote.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))
+        else {
+            return Ok(());
+        };
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        let secret = |name: &str| grants.secret_for(name, host);
+        let header = match (secret("GIT_AUTH_HEADER")?, secret("GIT_AUTH_TOKEN")?) {
+            (Some(header), _) => header,
+            (None, Some(token)) => {
+                use base64::Engine as _;
+                let pair =
+                    base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{token}"));
+                format!("basic {pair}")
+            }
+            (None, None) => return Ok(()),
+        };
+        if header.contains(['\n', '"', '\\']) {
+            return Err(Error::user("the secret for Git has letters that no header may have"));
+        }
+        let text =
+            format!("[http \"{scheme}://{authority}/\"]\n\textraHeader = \"Authorization: {header}\"\n");
+        let path = self.home.join(".gitconfig");
+        fs_err::write(&path, text)?;
+        Ok(())
+    }
+
     fn run<const N: usize>(&self, folder: &Path, args: [&str; N]) -> Result<String, Error> {
-        self.run_with(folder, &args, "http:https:git:ssh")
+        self.run_with(folder, &args, REMOTE_PROTOCOLS)
     }
 
     fn run_with(&self, folder: &Path, args: &[&str], protocols: &str) -> Result<String, Error> {

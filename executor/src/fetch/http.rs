@@ -17,6 +17,7 @@ use super::set_time;
 use crate::BUILD_TIME;
 use crate::context::Context;
 use crate::error::{Error, Named as _};
+use crate::grants::Grants;
 use crate::store::Store;
 
 /// Mode of a downloaded file, as in BuildKit.
@@ -34,7 +35,7 @@ struct Kept {
 ///
 /// # Errors
 /// Fails where the server does not give it, or gives another one than the checksum says.
-pub fn fetch(op: &HttpOp, client: &Client, store: &Store) -> Result<Context, Error> {
+pub fn fetch(op: &HttpOp, client: &Client, grants: &Grants, store: &Store) -> Result<Context, Error> {
     let name = blake3::hash(op.url.as_bytes()).to_hex();
     let folder = store.root().join("http").join(name.as_str());
     fs_err::create_dir_all(&folder)?;
@@ -45,7 +46,7 @@ pub fn fetch(op: &HttpOp, client: &Client, store: &Store) -> Result<Context, Err
     let wanted = op.checksum.as_ref().map(ToString::to_string);
     let kept = match kept {
         Some(kept) if Some(&kept.digest) == wanted.as_ref() => kept,
-        kept => refresh(op, client, store, kept, &folder)?,
+        kept => refresh(op, client, grants, store, kept, &folder)?,
     };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != kept.digest) {
         return Err(Error::user(format!("`{}` has the digest {}, not {wanted}", op.url, kept.digest))
@@ -70,6 +71,7 @@ pub fn fetch(op: &HttpOp, client: &Client, store: &Store) -> Result<Context, Err
 fn refresh(
     op: &HttpOp,
     client: &Client,
+    grants: &Grants,
     store: &Store,
     kept: Option<Kept>,
     folder: &Path,
@@ -80,8 +82,9 @@ fn refresh(
         etag: kept.etag.clone(),
         last_modified: kept.last_modified.clone(),
     });
+    let authorization = authorization(&op.url, grants)?;
     let answer = client
-        .download(&op.url, &known, &fresh)
+        .download(&op.url, authorization.as_deref(), &known, &fresh)
         .map_err(|e| Error::world(format!("cannot fetch `{}`: {e}", op.url), e))?;
     let validators = match (answer, kept) {
         (None, Some(kept)) => return Ok(kept),
@@ -109,6 +112,18 @@ fn refresh(
     fs_err::rename(&fresh, folder.join("content"))?;
     fs_err::rename(&written, folder.join("about"))?;
     Ok(kept)
+}
+
+/// What the secrets `HTTP_AUTH_HEADER_host` or `HTTP_AUTH_TOKEN_host` say to a host.
+fn authorization(url: &str, grants: &Grants) -> Result<Option<String>, Error> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let text = |name: &str| -> Result<Option<String>, Error> {
+        let value = grants.secret(&format!("{name}_{host}"))?;
+        Ok(value.map(|value| String::from_utf8_lossy(&value).trim().to_owned()))
+    };
+    Ok(text("HTTP_AUTH_HEADER")?.or(text("HTTP_AUTH_TOKEN")?.map(|token| format!("Bearer {token}"))))
 }
 
 /// The file's time, seconds from the Unix epoch.

@@ -89,10 +89,13 @@ impl Runner<'_> {
                 return Ok(Outcome::Context(Arc::clone(context)));
             }
             Op::Http(op) => {
-                let context = http::fetch(op, self.settings.puller.client(), self.store())?;
+                let client = self.settings.puller.client();
+                let context = http::fetch(op, client, &self.settings.grants, self.store())?;
                 return Ok(Outcome::Context(Arc::new(context)));
             }
-            Op::Git(op) => return Ok(Outcome::Context(Arc::new(git::fetch(op, self.store())?))),
+            Op::Git(op) => {
+                return Ok(Outcome::Context(Arc::new(git::fetch(op, &self.settings.grants, self.store())?)));
+            }
             Op::Inline(op) => return Ok(Outcome::Context(Arc::new(fetch::inline(op, self.store())?))),
             Op::Run(op) => self.run(step, op)?,
             Op::Copy(op) => self.copy(step, op)?,

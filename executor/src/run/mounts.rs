@@ -21,13 +21,10 @@ use super::{Outcome, Runner};
 use crate::context::Context;
 use crate::copy::select;
 use crate::error::{Error, Named as _, host_path};
-use crate::grants::{AgentSource, SecretSource};
+use crate::grants::AgentSource;
 use crate::sandbox;
 use crate::snapshot::read::open_file;
 use crate::tree::{LastComponent, NodeKind};
-
-/// Largest secret, as BuildKit has it, in bytes.
-const MAX_SECRET_BYTES: u64 = 500 * 1024;
 
 /// The mounts of one RUN.
 #[derive(Default)]
@@ -282,20 +279,12 @@ impl Runner<'_> {
     }
 
     fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>, Error> {
-        let value = match self.settings.grants.secrets.get(id) {
-            Some(SecretSource::Value(value)) => value.clone(),
-            Some(SecretSource::File(path)) => fs_err::read(path)?,
-            None if required => {
-                return Err(Error::user(format!("there is no secret `{id}` for this RUN"))
-                    .with_help(format!("give it: `--secret id={id},src=FILE`, or `env=NAME`")));
-            }
-            None => return Ok(None),
-        };
-        if value.len() as u64 > MAX_SECRET_BYTES {
-            let limit = MAX_SECRET_BYTES / 1024;
-            return Err(Error::user(format!("the secret `{id}` has more than {limit} KiB")));
+        let value = self.settings.grants.secret(id)?;
+        if value.is_none() && required {
+            return Err(Error::user(format!("there is no secret `{id}` for this RUN"))
+                .with_help(format!("give it: `--secret id={id},src=FILE`, or `env=NAME`")));
         }
-        Ok(Some(value))
+        Ok(value)
     }
 }
 

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use reqwest::header::{ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use reqwest::header::{
+    AUTHORIZATION, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+};
 use reqwest::{StatusCode, Url};
 
 use super::endpoint::Trust;
@@ -21,12 +23,18 @@ pub struct Validators {
 }
 
 impl Client {
-    /// Downloads a file to `path`, unless it is what `known` says: then nothing is written and there is no answer.
+    /// Downloads a file to `path`, with an `Authorization` if one is given, unless it is what `known` says: then nothing is written and there is no answer.
     ///
     /// # Errors
     /// The server cannot be reached, has no such file or answers with an error, also after some tries; the file cannot
     /// be written.
-    pub fn download(&self, url: &str, known: &Validators, path: &Path) -> Result<Option<Validators>, Error> {
+    pub fn download(
+        &self,
+        url: &str,
+        authorization: Option<&str>,
+        known: &Validators,
+        path: &Path,
+    ) -> Result<Option<Validators>, Error> {
         let expected = "a URL";
         let url: Url = url.parse().map_err(|_| Error::Setting { text: url.to_owned(), expected })?;
         let host = url.host_str().unwrap_or_default().to_owned();
@@ -38,6 +46,10 @@ impl Client {
                 if let Some(value) = value {
                     request = request.header(name, value);
                 }
+            }
+            if let Some(authorization) = authorization {
+                // The client leaves it out where a redirect leads to another host.
+                request = request.header(AUTHORIZATION, authorization);
             }
             let error = match request.send() {
                 Ok(response) if response.status() == StatusCode::NOT_MODIFIED => return Ok(None),
