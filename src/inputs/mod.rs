@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kairn_compiler::compile::{
-    CompileError, CompileOptions, Compiled, ImageSource, PlatformChoice, Purpose, compile,
+    CompileError, CompileOptions, Compiled, ImageSource, PlatformChoice, Purpose, check_names, compile,
 };
 use kairn_compiler::graph;
 use kairn_executor::Settings;
@@ -19,7 +19,7 @@ use kairn_executor::snapshot::read::{open_file, open_root};
 use kairn_image::Platform;
 use kairn_spec::checks::Checks;
 use kairn_spec::diagnostic::{Color, render};
-use kairn_spec::dockerfile::{Dockerfile, parse};
+use kairn_spec::dockerfile::{Dockerfile, Parsed, parse};
 use kairn_spec::ignore::IgnoreFile;
 use kairn_spec::{Diagnostic, Severity};
 use tempfile::TempDir;
@@ -171,8 +171,9 @@ pub fn compile_project(
 ) -> Result<Compiled, Failure> {
     let file = &project.file;
     let parsed = parse(&file.text);
-    if parsed.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-        return Err(Failure::diagnostics(file.render(&parsed.diagnostics)));
+    if has_error(&parsed.diagnostics) {
+        let found = with_names(input, project, parsed)?;
+        return Err(Failure::diagnostics(file.render(&found)));
     }
     let checks = checks(input, &parsed.dockerfile)?;
     let options = options(input, project, Purpose::Build)?;
@@ -200,8 +201,12 @@ pub fn diagnose(
     source: &dyn ImageSource,
 ) -> Result<(Vec<Diagnostic>, Checks), Failure> {
     let parsed = parse(&project.file.text);
-    let mut found = parsed.diagnostics;
-    if found.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) {
+    let checks = checks(input, &parsed.dockerfile)?;
+    let mut found;
+    if has_error(&parsed.diagnostics) {
+        found = with_names(input, project, parsed)?;
+    } else {
+        found = parsed.diagnostics;
         let options = options(input, project, Purpose::Check)?;
         match compile(&parsed.dockerfile, &options, source) {
             Ok(compiled) => found.extend(compiled.warnings),
@@ -210,8 +215,21 @@ pub fn diagnose(
         }
     }
     found.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
-    let checks = checks(input, &parsed.dockerfile)?;
     Ok((checks.filter(found), checks))
+}
+
+fn has_error(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+/// The mistakes of a file that cannot be read to its end, with those in its names.
+fn with_names(input: &Input, project: &Project, parsed: Parsed) -> Result<Vec<Diagnostic>, Failure> {
+    let mut found = parsed.diagnostics;
+    if parsed.has_all_stages {
+        found.extend(check_names(&parsed.dockerfile, &options(input, project, Purpose::Check)?));
+        found.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
+    }
+    Ok(found)
 }
 
 fn failure(error: &CompileError, file: &SourceFile) -> Failure {

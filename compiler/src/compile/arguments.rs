@@ -170,6 +170,5 @@ pub(crate) fn unconsumed(
 
 fn is_predefined(name: &str) -> bool {
     PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
-        || name.starts_with("BUILDKIT_")
-        || name == "SOURCE_DATE_EPOCH"
+        || ["BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_DOCKERFILE_CHECK", "SOURCE_DATE_EPOCH"].contains(&name)
 }

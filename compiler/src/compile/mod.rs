@@ -157,6 +157,17 @@ fn summary(diagnostics: &[Diagnostic]) -> String {
     }
 }
 
+/// Finds the mistakes in the names of stages and images, of a Dockerfile whose other mistakes keep it from being compiled.
+pub fn check_names(dockerfile: &Dockerfile, options: &CompileOptions) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    let mut unsure = Vec::new();
+    let globals = Globals::new(dockerfile, options, &mut unsure);
+    let _ = Stages::new(dockerfile, &globals, options, &mut diagnostics);
+    // A variable may be set by a line that could not be read.
+    diagnostics.retain(|found| found.severity == Severity::Error && !found.code.ends_with("-from"));
+    diagnostics
+}
+
 /// Compiles a Dockerfile that was parsed without errors.
 ///
 /// All stages have their names resolved and their FROM expanded; only those that the target needs go further, and

@@ -44,6 +44,8 @@ pub struct Parsed {
     pub dockerfile: Dockerfile,
     /// Every mistake, in the order of the text. The tree may be compiled only if none is an error.
     pub diagnostics: Vec<Diagnostic>,
+    /// Whether every FROM could be read, so that names and numbers of stages mean what they should.
+    pub has_all_stages: bool,
 }
 
 /// A whole Dockerfile.

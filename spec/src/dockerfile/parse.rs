@@ -88,6 +88,8 @@ struct File {
     misplaced: Vec<Spanned<Keyword>>,
     /// The keywords of the stages as written.
     keywords: Vec<Spanned<String>>,
+    /// Whether every FROM could be read.
+    has_all_stages: bool,
     /// The first thing in the file that is no comment.
     first: Option<Span>,
 }
@@ -108,6 +110,7 @@ impl File {
             place: FilePlace::BeforeFrom,
             misplaced: Vec::new(),
             keywords: Vec::new(),
+            has_all_stages: true,
             first: None,
         }
     }
@@ -134,7 +137,10 @@ impl File {
                     instructions: Vec::new(),
                 });
             }
-            None if keyword.value == Keyword::From => self.place = FilePlace::BrokenStage,
+            None if keyword.value == Keyword::From => {
+                self.place = FilePlace::BrokenStage;
+                self.has_all_stages = false;
+            }
             statement => {
                 if self.place == FilePlace::BeforeFrom && keyword.value != Keyword::Arg {
                     self.misplaced.push(keyword);
@@ -194,6 +200,10 @@ impl File {
         diagnostics.sort_by_key(|diagnostic| diagnostic.span);
         let Directives { escape, syntax, check, .. } = directives;
         let (global_args, stages) = (self.global_args, self.stages);
-        Parsed { dockerfile: Dockerfile { escape, syntax, check, global_args, stages }, diagnostics }
+        Parsed {
+            dockerfile: Dockerfile { escape, syntax, check, global_args, stages },
+            diagnostics,
+            has_all_stages: self.has_all_stages,
+        }
     }
 }
