@@ -192,10 +192,6 @@ impl<'a> Planner<'a> {
             (None, Ownership::Keep) => {}
         }
         self.apply_mode(&mut node);
-        let existing = self.current(target);
-        if node.is_directory() && existing.is_some_and(Node::is_directory) {
-            return self.open_directory(target);
-        }
         let content = Content { root: Arc::clone(&from.view.roots[found.layer]), path: path.to_vec() };
         self.put(target.to_vec(), node, Some(content))
     }
