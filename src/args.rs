@@ -110,6 +110,9 @@ pub struct Build {
     /// How RUNs are isolated
     #[arg(long, value_enum, default_value_t)]
     pub isolation: Isolation,
+    /// Let RUNs wait for the disk: without it, fsync and the like return at once
+    #[arg(long)]
+    pub sync: bool,
     /// Write the image's digests, tags and the steps' times to a file, as JSON
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
@@ -152,6 +155,10 @@ pub enum Isolation {
     Auto,
     /// User, mount, process, IPC and host name namespaces, or nothing
     Userns,
+    /// A directory for each RUN, entered by chroot, or nothing
+    Chroot,
+    /// Graphs without RUN only
+    None,
 }
 
 /// Form of a graph.

@@ -9,6 +9,7 @@ use kairn_executor::Settings;
 use kairn_executor::events::{Event, Events};
 use kairn_executor::grants::Grants;
 use kairn_executor::pull::Puller;
+use kairn_executor::sandbox::Rung;
 use kairn_executor::store::Store;
 use kairn_image::registry::auth::CredentialFiles;
 use kairn_image::registry::{self, Client, Mirror, Proxies};
@@ -64,7 +65,9 @@ impl Workshop {
             no_cache: false,
             program: std::env::current_exe()
                 .map_err(|e| Failure::environment(format!("cannot find the program itself: {e}")))?,
-            namespaces: Ok(()),
+            rung: Rung::None,
+            refused: None,
+            sync: false,
             epoch: epoch(&std::env::var("SOURCE_DATE_EPOCH").unwrap_or_default())?,
             resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
             hosts: HOSTS.to_owned(),

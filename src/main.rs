@@ -19,16 +19,20 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use kairn_executor::sandbox::userns::{self, NAMESPACE_ARGUMENT};
+use kairn_executor::sandbox::probe::{self, PROBE_ARGUMENT};
+use kairn_executor::sandbox::userns::{self, NAMESPACE_ARGUMENT, Refused};
 use kairn_executor::sandbox::{HELPER_ARGUMENT, child};
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Isolation};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let first = arguments.get(1).map(OsString::as_os_str);
     if first == Some(HELPER_ARGUMENT.as_ref()) {
         return exit_code(child::main());
+    }
+    if first == Some(PROBE_ARGUMENT.as_ref()) && arguments.len() > 3 {
+        return exit_code(probe::main(&arguments[2], &arguments[3]));
     }
     let inside = first == Some(NAMESPACE_ARGUMENT.as_ref()) && arguments.len() > 3;
     if inside {
@@ -48,6 +52,8 @@ fn main() -> ExitCode {
         Command::Build(build) => {
             let namespaces = if inside {
                 Ok(())
+            } else if matches!(build.isolation, Isolation::Chroot | Isolation::None) {
+                Err(Refused { reason: "`--isolation` says so".to_owned(), help: String::new() })
             } else {
                 match userns::run_inside(&arguments[1..]) {
                     Ok(status) => return exit_code(code_of(status)),

@@ -13,9 +13,10 @@ use crate::events::Events;
 use crate::grants::Grants;
 use crate::materialize::Materializer;
 use crate::pull::Puller;
+use crate::roots::Roots;
 use crate::run::{Outcome, Runner};
-use crate::sandbox::Cancel;
 use crate::sandbox::userns::Refused;
+use crate::sandbox::{Cancel, Rung};
 use crate::schedule;
 use crate::store::Store;
 
@@ -34,8 +35,12 @@ pub struct Settings {
     pub no_cache: bool,
     /// This program, to be started again as a RUN's helper.
     pub program: PathBuf,
-    /// Whether RUNs have namespaces, and if not, why.
-    pub namespaces: Result<(), Refused>,
+    /// How RUNs are isolated.
+    pub rung: Rung,
+    /// Why there is no better way to isolate them; nothing where there is none.
+    pub refused: Option<Refused>,
+    /// Whether a RUN's calls that wait for the disk do so.
+    pub sync: bool,
     /// `SOURCE_DATE_EPOCH`: seconds from the Unix epoch.
     pub epoch: Option<i64>,
     /// Text of the machine's /etc/resolv.conf.
@@ -68,6 +73,7 @@ pub fn fetch(graph: &Graph, step: StepId, settings: &Settings) -> Result<PathBuf
         events: &events,
         cancel: &cancel,
         layers: &layers,
+        roots: Roots::new(graph),
         outcomes: Mutex::default(),
     };
     schedule::run(graph, settings.jobs, &|step| runner.step(step), &|| cancel.cancel())?;
@@ -86,8 +92,15 @@ pub fn fetch(graph: &Graph, step: StepId, settings: &Settings) -> Result<PathBuf
 pub fn build(graph: &Graph, settings: &Settings, events: &Events) -> Result<Built, Error> {
     let cancel = Cancel::default();
     let layers = Materializer::new(Arc::clone(&settings.store), Arc::clone(&settings.puller));
-    let runner =
-        Runner { graph, settings, events, cancel: &cancel, layers: &layers, outcomes: Mutex::default() };
+    let runner = Runner {
+        graph,
+        settings,
+        events,
+        cancel: &cancel,
+        layers: &layers,
+        roots: Roots::new(graph),
+        outcomes: Mutex::default(),
+    };
     schedule::run(graph, settings.jobs, &|step| runner.step(step), &|| cancel.cancel())?;
     let outcomes = runner.outcomes.into_inner().expect("no holder of this lock panics");
     let images = graph

@@ -21,6 +21,7 @@ pub mod materialize;
 mod parallel;
 pub mod publish;
 pub mod pull;
+pub mod roots;
 pub mod run;
 pub mod sandbox;
 pub mod schedule;

@@ -72,11 +72,19 @@ impl Materializer {
     /// # Errors
     /// Fails where a layer cannot be fetched, read or unpacked.
     pub fn snapshots(&self, state: &State) -> Result<Vec<PathBuf>, Error> {
+        self.snapshots_from(state, 0)
+    }
+
+    /// The unpacked layers of a state but the lowest `first`.
+    ///
+    /// # Errors
+    /// As [`Self::snapshots`].
+    pub fn snapshots_from(&self, state: &State, first: usize) -> Result<Vec<PathBuf>, Error> {
         let missing = |layer: &StateLayer| self.store.snapshot(&layer.chain_id).is_none();
-        if state.layers.iter().any(missing) {
+        if state.layers[first..].iter().any(missing) {
             let _lock = self.lock(state)?;
             let wanted: Vec<usize> =
-                (0..state.layers.len()).filter(|at| missing(&state.layers[*at])).collect();
+                (first..state.layers.len()).filter(|at| missing(&state.layers[*at])).collect();
             let work = self.store.work_dir()?;
             let fresh = each(&wanted, &|&index| {
                 let into = work.path().join(index.to_string());
@@ -91,8 +99,7 @@ impl Materializer {
             all.extend(fresh);
             self.join(state, all)?;
         }
-        state
-            .layers
+        state.layers[first..]
             .iter()
             .map(|layer| self.store.snapshot(&layer.chain_id).ok_or_else(|| lost(layer)))
             .collect()

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use kairn_compiler::Graph;
-use kairn_executor::Error;
+use kairn_compiler::{Graph, Op};
 use kairn_executor::assemble::AssembledImage;
+use kairn_executor::events::EventKind;
 use kairn_executor::grants::Grants;
 use kairn_executor::publish::{Sink, publish};
+use kairn_executor::sandbox::Rung;
+use kairn_executor::sandbox::probe::{self, Probe};
 use kairn_executor::sandbox::userns::Refused;
+use kairn_executor::{Error, Settings};
 use kairn_image::reference::Reference;
 use kairn_spec::Diagnostic;
 use serde_json::json;
@@ -23,9 +26,6 @@ use crate::progress::{self, Summary};
 /// Runs the command; `namespaces` says whether this process has a user namespace of its own.
 pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure> {
     let start = Instant::now();
-    if let (Isolation::Userns, Err(refused)) = (args.isolation, &namespaces) {
-        return Err(Failure::environment(refused.to_string()).with_help(refused.help.clone()));
-    }
     let tags = tags(args)?;
     let sinks = sinks(args, &tags)?;
     let Workshop { mut settings, client, events, receiver } = Workshop::open(&args.input)?;
@@ -42,7 +42,12 @@ pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure>
     if let Some(text) = &compiled.source_date_epoch {
         settings.epoch = machine::epoch(text)?;
     }
-    settings.namespaces = namespaces;
+    (settings.rung, settings.refused) = rung(args.isolation, namespaces, &settings)?;
+    settings.sync = args.sync;
+    if graph.topological().into_iter().any(|step| matches!(graph.op(step), Op::Run(_))) {
+        let reason = settings.refused.as_ref().map(|refused| format!(" ({refused})")).unwrap_or_default();
+        events.build(EventKind::Notice(format!("isolation: {}{reason}", settings.rung.name())));
+    }
     settings.no_cache = args.no_cache;
     settings.jobs = args.jobs.map_or(settings.jobs, usize::from);
     settings.contexts.clone_from(&project.contexts);
@@ -65,6 +70,45 @@ pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure>
         report(args, image, &tags, graph, &summary)?;
     }
     Ok(())
+}
+
+/// Finds the best rung of the ladder that can be had here, and why there is no better one.
+fn rung(
+    isolation: Isolation,
+    namespaces: Result<(), Refused>,
+    settings: &Settings,
+) -> Result<(Rung, Option<Refused>), Failure> {
+    let refused = |refused: Refused| {
+        Failure::environment(format!("`--isolation` cannot be had: {}", refused.reason))
+            .with_help(refused.help)
+    };
+    let folder = settings.store.work_dir().map_err(|e| of_store(&e))?;
+    let namespaces = namespaces.and_then(|()| {
+        Probe::Overlay.run(&settings.program, folder.path()).map_err(|error| Refused {
+            reason: format!("directories of the store cannot be stacked ({error})"),
+            help: "point `--kairn-root` at a volume: the store must not lie on an overlay file system"
+                .to_owned(),
+        })
+    });
+    let namespaces = match (isolation, namespaces) {
+        (Isolation::None, _) => return Ok((Rung::None, None)),
+        (Isolation::Auto | Isolation::Userns, Ok(())) => return Ok((Rung::Userns, None)),
+        (Isolation::Userns, Err(reason)) => return Err(refused(reason)),
+        (Isolation::Auto | Isolation::Chroot, namespaces) => namespaces.err(),
+    };
+    match (isolation, probe::chroot(&settings.program, folder.path())) {
+        (_, Ok(())) => Ok((Rung::Chroot, namespaces)),
+        (Isolation::Chroot, Err(reason)) => Err(refused(reason)),
+        (_, Err(reason)) => {
+            let namespaces = namespaces.map(|refused| format!("{refused}; ")).unwrap_or_default();
+            let reason = Refused { reason: format!("{namespaces}{}", reason.reason), help: reason.help };
+            Ok((Rung::None, Some(reason)))
+        }
+    }
+}
+
+fn of_store(error: &Error) -> Failure {
+    Failure { help: error.help(), ..Failure::environment(chain(error)) }
 }
 
 /// Writes the results: to standard output, and to the files that were asked for.

@@ -28,7 +28,7 @@ fn a_layer_holds_exactly_what_changed() {
             "a directory is removed and made again",
             "mkdir -p /w/d; touch /w/d/old",
             "rm -r /w/d; mkdir /w/d; echo n > /w/d/new",
-            "-0000 0:0 w/d/.wh..wh..opq \"\"\n-0644 0:0 w/d/new \"n\\n\"\nd0755 0:0 w/d",
+            "-0000 0:0 w/d/.wh.old \"\"\n-0644 0:0 w/d/new \"n\\n\"\nd0755 0:0 w/d",
         ),
         ("a file becomes a directory", "mkdir /w; touch /w/x", "rm /w/x; mkdir /w/x", "d0755 0:0 w/x"),
         (

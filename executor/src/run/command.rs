@@ -1,6 +1,7 @@
 //! RUN: a command in the sandbox, and a layer of what it changed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kairn_compiler::StepId;
 use kairn_compiler::graph::{Input, MountKind, Network, RunOp, Security};
@@ -12,11 +13,11 @@ use super::mounts::Mounts;
 use super::{Made, Outcome, Runner};
 use crate::error::{CommandEnd, CommandFailure, Error, Named as _};
 use crate::events::EventKind;
-use crate::sandbox::{self, Plan};
-use crate::snapshot::capture::capture;
+use crate::sandbox::{self, Plan, Root, Rung};
+use crate::snapshot::capture::{Captured, capture, capture_root};
 use crate::state::State;
 use crate::store::WorkDir;
-use crate::tree::Node;
+use crate::tree::{Node, NodeKind, StackedTree, components, join, parent};
 
 /// How many lines of a failed command's output are kept.
 const TAIL_LINES: usize = 30;
@@ -51,29 +52,78 @@ impl Runner<'_> {
     }
 
     fn execute(&self, step: StepId, op: &RunOp, parent: &State) -> Result<Made, Error> {
-        if let Err(refused) = &self.settings.namespaces {
-            return Err(Error::World {
-                step: Some(step),
-                message: format!("a RUN needs namespaces, and {refused}"),
-                source: None,
-                help: Some(refused.help.clone()),
-            });
-        }
         self.check_rights(op)?;
+        match self.settings.rung {
+            Rung::Userns => self.execute_stacked(step, op, parent),
+            Rung::Chroot => self.execute_in_directory(step, op, parent),
+            Rung::None => Err(self.no_runs(step)),
+        }
+    }
+
+    fn no_runs(&self, step: StepId) -> Error {
+        let (reason, help) = self.settings.refused.as_ref().map_or_else(
+            || (String::new(), "give `--isolation auto`".to_owned()),
+            |refused| (format!(": {}", refused.reason), refused.help.clone()),
+        );
+        Error::World {
+            step: Some(step),
+            message: format!("there is no way to isolate a RUN here{reason}"),
+            source: None,
+            help: Some(help),
+        }
+    }
+
+    /// Runs a command on stacked layers.
+    fn execute_stacked(&self, step: StepId, op: &RunOp, parent: &State) -> Result<Made, Error> {
         let work = self.store().work_dir()?;
         let mut lowers = self.layers.snapshots(parent)?;
         lowers.reverse();
         let upper = work.path().join("upper");
-        let sandbox_work = work.path().join("sandbox");
         fs_err::create_dir(&upper)?;
+        let attributes = prepare_upper(&upper, lowers.first())?;
+        let root = Root::Overlay { lowers, upper: upper.clone() };
+        let started = self.run_command(step, op, root, Vec::new(), &work)?;
+        let below = self.layers.tree(parent)?;
+        let captured = capture(&upper, started, &attributes, &below, self.store())?;
+        self.note_sockets(step, &captured);
+        Ok(Made { layer: captured.layer, tree: captured.tree, snapshot: Some((upper, work)) })
+    }
+
+    /// Runs a command in a directory that holds all the layers.
+    fn execute_in_directory(&self, step: StepId, op: &RunOp, parent: &State) -> Result<Made, Error> {
+        let work = self.store().work_dir()?;
+        let mut root = self.roots.take(parent, self.layers, self.store())?;
+        let path = root.path();
+        let below = self.layers.tree(parent)?;
+        let attributes = attributes_of(&path)?;
+        // A change is told by its time, so it must not come in the same tick as the look before.
+        while now_on_disk(&work)? <= root.seen.newest() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let plan_root = Root::Directory(path.clone());
+        let started = self.run_command(step, op, plan_root, served_links(&below), &work)?;
+        let captured = capture_root(&path, &mut root.seen, started, &attributes, &below, self.store())?;
+        self.note_sockets(step, &captured);
+        self.roots.keep(step, &parent.with_layer(captured.layer.clone()), root);
+        Ok(Made { layer: captured.layer, tree: captured.tree, snapshot: None })
+    }
+
+    /// Runs a command to its end, and gives the time of its start.
+    fn run_command(
+        &self,
+        step: StepId,
+        op: &RunOp,
+        root: Root,
+        links: Vec<(Vec<u8>, Vec<u8>)>,
+        work: &WorkDir,
+    ) -> Result<Timestamp, Error> {
+        let sandbox_work = work.path().join("sandbox");
         fs_err::create_dir(&sandbox_work)?;
-        let root = prepare_upper(&upper, lowers.first())?;
         let Mounts { list: mounts, env, locks: _locks, relays: _relays } =
             self.mounts(step, op, work.path())?;
         let plan = Plan {
-            lowers,
+            root,
             work: sandbox_work,
-            upper: upper.clone(),
             args: op.args.clone(),
             env: (op.env.pairs().into_iter())
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -88,8 +138,11 @@ impl Runner<'_> {
             mounts,
             without_network: op.network == Network::None,
             insecure: op.security == Security::Insecure,
+            sync: self.settings.sync,
+            links,
         };
-        let started = now_on_disk(&work)?;
+        let (seconds, nanoseconds) = now_on_disk(work)?;
+        let started = Timestamp { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or_default() };
         let mut tail = std::collections::VecDeque::new();
         let end = sandbox::run(&plan, &self.settings.program, self.cancel, &mut |line| {
             if tail.len() == TAIL_LINES {
@@ -98,7 +151,7 @@ impl Runner<'_> {
             tail.push_back(line.clone());
             self.events.step(step, EventKind::Output(line));
         })?;
-        if end != CommandEnd::Exited(0) && is_disk_full(&work) {
+        if end != CommandEnd::Exited(0) && is_disk_full(work) {
             let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
             return Err(Error::world(
                 format!("the command failed ({end}), and its disk has no space left"),
@@ -108,7 +161,10 @@ impl Runner<'_> {
         if end != CommandEnd::Exited(0) {
             return Err(Error::Command { step, failure: CommandFailure { end, output_tail: tail.into() } });
         }
-        let captured = capture(&upper, started, &root, &self.layers.tree(parent)?, self.store())?;
+        Ok(started)
+    }
+
+    fn note_sockets(&self, step: StepId, captured: &Captured) {
         for socket in &captured.sockets {
             let shown = socket.escape_ascii();
             self.events.step(
@@ -116,7 +172,6 @@ impl Runner<'_> {
                 EventKind::Notice(format!("the socket `/{shown}` cannot be in a layer: left out")),
             );
         }
-        Ok(Made { layer: captured.layer, tree: captured.tree, snapshot: Some((upper, work)) })
     }
 
     /// Refuses what the user has to allow.
@@ -126,7 +181,18 @@ impl Runner<'_> {
             Err(Error::user(format!("`RUN {flag}` is not allowed"))
                 .with_help(format!("give `--allow {right}`")))
         };
+        let missing = |flag: &str, what: &str| {
+            let rung = self.settings.rung.name();
+            Err(Error::user(format!("`RUN {flag}` needs {what}, which the isolation `{rung}` does not have"))
+                .with_help("see `kairn doctor` for what would give this container namespaces"))
+        };
         match (op.network, op.security) {
+            (Network::None, _) if self.settings.rung == Rung::Chroot => {
+                missing("--network=none", "a network namespace")
+            }
+            (_, Security::Insecure) if self.settings.rung == Rung::Chroot => {
+                missing("--security=insecure", "every capability")
+            }
             (Network::Host, _) if !grants.host_network => refused("--network=host", "network.host"),
             (_, Security::Insecure) if !grants.insecure => {
                 refused("--security=insecure", "security.insecure")
@@ -138,17 +204,14 @@ impl Runner<'_> {
 
 /// Gives the upper directory the attributes of the root below it.
 fn prepare_upper(upper: &Path, below: Option<&PathBuf>) -> Result<Node, Error> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    let (mode, uid, gid) = match below {
-        Some(below) => {
-            let metadata = fs_err::metadata(below)?;
-            (metadata.mode() & 0o7777, metadata.uid(), metadata.gid())
-        }
-        None => (0o755, 0, 0),
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = match below {
+        Some(below) => attributes_of(below)?,
+        None => Node::directory(0o755, 0, 0, crate::BUILD_TIME),
     };
-    std::os::unix::fs::chown(upper, Some(uid), Some(gid)).named("set the owner of", upper)?;
-    fs_err::set_permissions(upper, std::fs::Permissions::from_mode(mode))?;
-    Ok(Node::directory(mode, uid, gid, crate::BUILD_TIME))
+    std::os::unix::fs::chown(upper, Some(root.uid), Some(root.gid)).named("set the owner of", upper)?;
+    fs_err::set_permissions(upper, std::fs::Permissions::from_mode(root.mode))?;
+    Ok(root)
 }
 
 /// Whether the disk of the store has next to nothing left.
@@ -157,12 +220,38 @@ fn is_disk_full(work: &WorkDir) -> bool {
 }
 
 /// The file system's own idea of now, which is what it gives to files.
-fn now_on_disk(work: &WorkDir) -> Result<Timestamp, Error> {
-    use std::os::unix::fs::MetadataExt as _;
+fn now_on_disk(work: &WorkDir) -> Result<(i64, u64), Error> {
     let path = work.path().join("now");
-    let metadata = fs_err::File::create(&path)?.metadata()?;
-    Ok(Timestamp {
-        seconds: metadata.mtime(),
-        nanoseconds: u32::try_from(metadata.mtime_nsec()).unwrap_or_default(),
-    })
+    let stat = rustix::fs::fstat(fs_err::File::create(&path)?.file()).named("look at", &path)?;
+    Ok((stat.st_mtime, stat.st_mtime_nsec))
+}
+
+/// The attributes of a directory.
+fn attributes_of(path: &Path) -> Result<Node, Error> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = fs_err::metadata(path)?;
+    Ok(Node::directory(metadata.mode() & 0o7777, metadata.uid(), metadata.gid(), crate::BUILD_TIME))
+}
+
+/// The links of a state that lead into what a supervisor serves: both ends absolute.
+fn served_links(tree: &StackedTree) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut links = Vec::new();
+    for (path, found) in tree.walk(b"") {
+        let NodeKind::Symlink { target } = &found.node.kind else { continue };
+        let from = if target.starts_with(b"/") { &[][..] } else { parent(path).unwrap_or_default() };
+        let names = components(&join(from, target)).fold(Vec::new(), |mut names: Vec<Vec<u8>>, name| {
+            if name == b".." {
+                names.pop();
+            } else {
+                names.push(name.to_vec());
+            }
+            names
+        });
+        let served =
+            names.first().is_some_and(|first| [&b"proc"[..], b"sys", b"dev"].contains(&first.as_slice()));
+        if served && !path.starts_with(b"dev/") {
+            links.push(([b"/", path].concat(), [b"/", names.join(&b'/').as_slice()].concat()));
+        }
+    }
+    links
 }

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::events::{Completion, EventKind, Events};
 use crate::fetch::{self, git, http};
 use crate::materialize::Materializer;
+use crate::roots::Roots;
 use crate::sandbox::Cancel;
 use crate::snapshot::write::write_layer;
 use crate::state::{NewLayer, State};
@@ -50,6 +51,8 @@ pub struct Runner<'a> {
     pub cancel: &'a Cancel,
     /// Names and files of states.
     pub layers: &'a Materializer,
+    /// Root file systems of RUNs that cannot stack layers.
+    pub roots: Roots,
     /// What the finished steps gave.
     pub outcomes: Mutex<BTreeMap<StepId, Outcome>>,
 }

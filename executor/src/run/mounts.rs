@@ -2,6 +2,7 @@
 //!
 //! How it gets there is the sandbox's affair: it is given directories, files and sockets of this machine.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
@@ -10,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use kairn_compiler::StepId;
 use kairn_compiler::graph::{
@@ -19,12 +21,12 @@ use kairn_image::Digest;
 
 use super::{Outcome, Runner};
 use crate::context::Context;
-use crate::copy::select;
+use crate::copy::{View, select};
 use crate::error::{Error, Named as _, host_path};
 use crate::grants::AgentSource;
-use crate::sandbox;
+use crate::sandbox::{self, Rung};
 use crate::snapshot::read::open_file;
-use crate::tree::{LastComponent, NodeKind};
+use crate::tree::{LastComponent, NodeKind, StackedTree};
 
 /// The mounts of one RUN.
 #[derive(Default)]
@@ -121,15 +123,62 @@ impl Runner<'_> {
     /// Makes everything that a RUN mounts; what is made for it alone is in `work`.
     pub(super) fn mounts(&self, step: StepId, op: &RunOp, work: &Path) -> Result<Mounts, Error> {
         let mut done = Mounts::default();
+        let mut folders = self.occupy_caches(op, &mut done)?;
         for (index, mount) in op.mounts.iter().enumerate() {
             let number = u16::try_from(index).unwrap_or(u16::MAX);
             let has_input = self.graph.inputs(step).iter().any(|(input, _)| *input == Input::Mount(number));
             let input = has_input.then(|| self.input(step, Input::Mount(number)));
-            let folder = work.join(format!("mount-{index}"));
-            fs_err::create_dir(&folder)?;
+            let folder = match folders.remove(&index) {
+                Some(occupied) => occupied,
+                None => {
+                    let folder = work.join(format!("mount-{index}"));
+                    fs_err::create_dir(&folder)?;
+                    folder
+                }
+            };
             self.mount(mount, input, &folder, &mut done)?;
         }
         Ok(done)
+    }
+
+    /// Takes the directories of all cache mounts, by the mounts' numbers, with the locks that their sharing asks for.
+    ///
+    /// All RUNs take them in one order, so that no two wait for each other. Where nothing can be mounted, a directory can
+    /// be in one place only: `shared` means there what `locked` means.
+    fn occupy_caches(&self, op: &RunOp, done: &mut Mounts) -> Result<BTreeMap<usize, PathBuf>, Error> {
+        let mut wanted: BTreeMap<String, (Sharing, Vec<usize>)> = BTreeMap::new();
+        for (index, mount) in op.mounts.iter().enumerate() {
+            let MountKind::Cache { id, sharing, mode, uid, gid, .. } = &mount.kind else { continue };
+            // As in BuildKit, attributes that are given make it another directory.
+            let name = blake3::hash(format!("{id}\0{mode:?}\0{uid:?}\0{gid:?}").as_bytes()).to_hex();
+            let (strictest, indexes) = wanted.entry(name.to_string()).or_insert((*sharing, Vec::new()));
+            if *strictest == Sharing::Shared {
+                *strictest = *sharing;
+            }
+            indexes.push(index);
+            if self.settings.rung == Rung::Chroot {
+                if *strictest == Sharing::Shared {
+                    *strictest = Sharing::Locked;
+                }
+                if indexes.len() > 1 {
+                    return Err(Error::user(format!(
+                        "the cache `{id}` cannot be at two places at once here"
+                    ))
+                    .with_help(
+                        "the isolation `chroot` moves a cache to its place: mount it once, and link to it",
+                    ));
+                }
+            }
+        }
+        let mut folders = BTreeMap::new();
+        for (name, (sharing, indexes)) in wanted {
+            let all = self.store().root().join("cache-mounts").join(name);
+            fs_err::create_dir_all(&all)?;
+            let (folder, lock) = occupy(&all, sharing)?;
+            done.locks.push(lock);
+            folders.extend(indexes.into_iter().map(|index| (index, folder.clone())));
+        }
+        Ok(folders)
     }
 
     fn mount(
@@ -144,11 +193,8 @@ impl Runner<'_> {
                 let input = input.expect("the compiler gives every bind its input");
                 Some(self.bind(input, source, *read_write, folder)?)
             }
-            MountKind::Cache { id, sharing, source, read_only, mode, uid, gid } => {
-                let attributes = (*mode, *uid, *gid);
-                let (path, lock) =
-                    self.cache(id, *sharing, attributes, input.map(|input| (input, &**source)))?;
-                done.locks.push(lock);
+            MountKind::Cache { source, read_only, mode, uid, gid, .. } => {
+                let path = self.cache(folder, (*mode, *uid, *gid), input.map(|input| (input, &**source)))?;
                 Some(sandbox::MountSource::Bind { path, read_only: *read_only })
             }
             MountKind::Tmpfs { size_bytes } => Some(sandbox::MountSource::Tmpfs { size_bytes: *size_bytes }),
@@ -161,9 +207,7 @@ impl Runner<'_> {
                         })?;
                         done.env.push((name.clone(), text));
                     }
-                    let path = folder.join("secret");
-                    write_secret(&path, &value, *mode, *uid, *gid)?;
-                    Some(sandbox::MountSource::Bind { path, read_only: true })
+                    Some(sandbox::MountSource::Secret { value, mode: *mode, uid: *uid, gid: *gid })
                 }
             },
             MountKind::Ssh { id, required, mode, uid, gid } => {
@@ -198,40 +242,51 @@ impl Runner<'_> {
         read_write: bool,
         folder: &Path,
     ) -> Result<sandbox::MountSource, Error> {
-        let lowers = match input {
-            Outcome::State(state) => {
+        let stacks = self.settings.rung == Rung::Userns;
+        let (view, lowers) = match input {
+            Outcome::State(state) if stacks => {
                 let tree = self.layers.tree(&state)?;
-                let resolved = tree.resolve(source.as_bytes(), LastComponent::Follow)?;
-                if !resolved.is_empty() && tree.lookup(&resolved).is_none() {
-                    return Err(Error::user(format!("`{source}` is not there")));
-                }
+                find(&tree, source, "the image or stage does not have it")?;
                 let mut lowers = self.layers.snapshots(&state)?;
                 lowers.reverse();
-                lowers
+                (None, lowers)
             }
-            Outcome::Context(context) => vec![visible_files(&context, source, folder)?],
+            Outcome::Context(context) if stacks && !context.is_filtered() => {
+                find(&context.view()?.tree, source, NOT_IN_CONTEXT)?;
+                (None, vec![context.root.clone()])
+            }
+            Outcome::State(state) => (Some((self.layers.view(&state)?, Ownership::Keep)), Vec::new()),
+            Outcome::Context(context) => (Some((context.view()?.clone(), Ownership::Root)), Vec::new()),
         };
-        let path = source.trim_start_matches("./").to_owned();
+        let mut lowers = lowers;
+        let mut path = source.trim_start_matches("./").to_owned();
+        if let Some((view, ownership)) = view {
+            let found = find(&view.tree, source, NOT_IN_CONTEXT)?;
+            let files = folder.join("files");
+            copy_out(&view, ownership, source, &files)?;
+            if !stacks {
+                let path = files.join(host_path(&found));
+                return Ok(sandbox::MountSource::Bind { path, read_only: !read_write });
+            }
+            path = String::from_utf8_lossy(&found).into_owned();
+            lowers = vec![files];
+        }
         let work = folder.join("overlay");
         fs_err::create_dir(&work)?;
         Ok(sandbox::MountSource::Files { lowers, path, read_write, work })
     }
 
-    /// A directory that lasts, and the lock on it.
+    /// A directory that lasts, in a folder that is locked for it.
     fn cache(
         &self,
-        id: &str,
-        sharing: Sharing,
+        folder: &Path,
         (mode, uid, gid): (Option<u32>, Option<u32>, Option<u32>),
         initial: Option<(Outcome, &str)>,
-    ) -> Result<(PathBuf, File), Error> {
-        // As in BuildKit, attributes that are given make it another directory.
-        let name = blake3::hash(format!("{id}\0{mode:?}\0{uid:?}\0{gid:?}").as_bytes()).to_hex();
-        let all = self.store().root().join("cache-mounts").join(name.as_str());
-        fs_err::create_dir_all(&all)?;
-        let (folder, lock) = occupy(&all, sharing)?;
+    ) -> Result<PathBuf, Error> {
         let path = folder.join("files");
-        let _making = self.store().lock(&format!("cache-mount-{name}"))?;
+        let making =
+            File::options().create(true).append(true).open(folder.join("making")).named("open", folder)?;
+        making.lock().named("lock", folder)?;
         if !path.is_dir() {
             let work = self.store().work_dir()?;
             let fresh = work.path().join("files");
@@ -244,7 +299,7 @@ impl Runner<'_> {
                 .named("set the owner of", &fresh)?;
             fs_err::rename(&fresh, &path)?;
         }
-        Ok((path, lock))
+        Ok(path)
     }
 
     /// Copies the first content of a cache directory.
@@ -288,16 +343,6 @@ impl Runner<'_> {
     }
 }
 
-fn write_secret(path: &Path, value: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(), Error> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
-    file.named("create", path)?.write_all(value).named("write", path)?;
-    chown(path, Some(uid), Some(gid)).named("set the owner of", path)?;
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    Ok(())
-}
-
 /// Takes a place among the copies of a cache directory: with the lock that its sharing asks for.
 fn occupy(all: &Path, sharing: Sharing) -> Result<(PathBuf, File), Error> {
     for number in 0_u32.. {
@@ -316,46 +361,62 @@ fn occupy(all: &Path, sharing: Sharing) -> Result<(PathBuf, File), Error> {
     unreachable!("there are more numbers than builds")
 }
 
-/// A directory with what a context shows at a place: the context's own, or copies where an ignore file hides some of it.
-fn visible_files(context: &Arc<Context>, source: &str, folder: &Path) -> Result<PathBuf, Error> {
-    let tree = &context.view()?.tree;
+const NOT_IN_CONTEXT: &str = "it is not in the build context, or .dockerignore leaves it out";
+
+/// Where a place of a tree is, once its links are followed.
+fn find(tree: &StackedTree, source: &str, help: &str) -> Result<Vec<u8>, Error> {
     let resolved = tree.resolve(source.as_bytes(), LastComponent::Follow)?;
     if !resolved.is_empty() && tree.lookup(&resolved).is_none() {
-        return Err(Error::user(format!("`{source}` is not there"))
-            .with_help("it is not in the build context, or .dockerignore leaves it out"));
+        return Err(Error::user(format!("`{source}` is not there")).with_help(help));
     }
-    if !context.is_filtered() {
-        return Ok(context.root.clone());
-    }
-    let copy = folder.join("files");
-    fs_err::create_dir(&copy)?;
-    let root = &context.view()?.roots[0];
+    Ok(resolved)
+}
+
+/// Copies what is at a place, and the directories around it, into a new directory.
+fn copy_out(view: &View, ownership: Ownership, source: &str, copy: &Path) -> Result<(), Error> {
+    fs_err::create_dir(copy)?;
+    let tree = &view.tree;
     let op = whole(source);
     for item in select::select(&op, 0, tree)? {
-        let below = tree.walk(&item.path).into_iter().map(|(path, found)| (path.to_vec(), found.node));
-        let own = tree.lookup(&item.path).map(|found| (item.path.clone(), found.node));
+        let below = tree.walk(&item.path).into_iter().map(|(path, found)| (path.to_vec(), found));
+        let own = tree.lookup(&item.path).map(|found| (item.path.clone(), found));
         let above: Vec<_> = crate::tree::ancestors(&item.path)
-            .filter_map(|path| Some((path.to_vec(), tree.lookup(path)?.node)))
+            .filter_map(|path| Some((path.to_vec(), tree.lookup(path)?)))
             .collect();
-        for (path, node) in above.into_iter().chain(own).chain(below) {
+        let mut directories = Vec::new();
+        for (path, found) in above.into_iter().chain(own).chain(below) {
+            let Some((_, node)) = tree.link_target(found) else { continue };
             let to = copy.join(host_path(&path));
+            let (uid, gid) = if ownership == Ownership::Keep { (node.uid, node.gid) } else { (0, 0) };
+            let time =
+                UNIX_EPOCH + Duration::new(u64::try_from(node.mtime.0).unwrap_or_default(), node.mtime.1);
             match &node.kind {
-                NodeKind::Directory => fs_err::create_dir_all(&to)?,
-                NodeKind::Symlink { target } => {
-                    fs_err::os::unix::fs::symlink(host_path(target), &to)?;
+                NodeKind::Directory => {
+                    fs_err::create_dir_all(&to)?;
+                    directories.push((to, (uid, gid), node.mode, time));
                     continue;
                 }
-                NodeKind::File { .. } | NodeKind::Hardlink { .. } => {
-                    let mut from = open_file(root.as_fd(), &path)?;
+                NodeKind::Symlink { target } => {
+                    fs_err::os::unix::fs::symlink(host_path(target), &to)?;
+                    std::os::unix::fs::lchown(&to, Some(uid), Some(gid)).named("set the owner of", &to)?;
+                    continue;
+                }
+                NodeKind::File { .. } => {
+                    let mut from = open_file(view.roots[found.layer].as_fd(), &path)?;
                     let mut file = fs_err::File::create(&to)?;
                     std::io::copy(&mut from, &mut file)?;
-                    let time = from.metadata().and_then(|metadata| metadata.modified())?;
+                    chown(&to, Some(uid), Some(gid)).named("set the owner of", &to)?;
+                    fs_err::set_permissions(&to, std::fs::Permissions::from_mode(node.mode))?;
                     file.file().set_modified(time).named("set the time of", &to)?;
                 }
-                _ => continue,
+                _ => {}
             }
-            fs_err::set_permissions(&to, std::fs::Permissions::from_mode(node.mode))?;
+        }
+        for (to, (uid, gid), mode, time) in directories.into_iter().rev() {
+            chown(&to, Some(uid), Some(gid)).named("set the owner of", &to)?;
+            fs_err::set_permissions(&to, std::fs::Permissions::from_mode(mode))?;
+            fs_err::File::open(&to)?.file().set_modified(time).named("set the time of", &to)?;
         }
     }
-    Ok(copy)
+    Ok(())
 }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 
-use super::{Plan, Report, init};
+use super::{Plan, Report, Root, chroot, init};
 
 /// The whole of the helper: reads a plan from standard input, runs it, leaves a report in the plan's work folder.
 ///
@@ -27,7 +27,13 @@ pub fn main() -> i32 {
     if file.write_all(&[b' '; 16 * 1024]).is_err() {
         return 3;
     }
-    let report = supervise(&plan);
+    // Nobody may look into this process, which knows the secrets of the step.
+    // SAFETY: sets an attribute of this process.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    let report = match &plan.root {
+        Root::Overlay { lowers, .. } => supervise(&plan, lowers.len()),
+        Root::Directory(root) => chroot::supervise(&plan, root),
+    };
     let written = serde_json::to_vec(&report).map_err(std::io::Error::from).and_then(|bytes| {
         file.rewind()?;
         file.write_all(&bytes)
@@ -35,7 +41,7 @@ pub fn main() -> i32 {
     i32::from(written.is_err()) * 3
 }
 
-fn supervise(plan: &Plan) -> Report {
+fn supervise(plan: &Plan, layers: usize) -> Report {
     let mut namespaces =
         UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     if plan.without_network {
@@ -51,7 +57,7 @@ fn supervise(plan: &Plan) -> Report {
         -1 => refused(&format!("cannot fork: {}", std::io::Error::last_os_error())),
         0 => {
             drop(report);
-            let answer = init::main(plan);
+            let answer = init::main(plan, layers);
             let mut report_end = report_end;
             let _ = serde_json::to_vec(&answer).map(|bytes| report_end.write_all(&bytes));
             // SAFETY: ends this process at once; there is nothing to unwind in a forked child.
@@ -59,7 +65,11 @@ fn supervise(plan: &Plan) -> Report {
         }
         child => {
             drop(report_end);
-            wait(Pid::from_raw(child).expect("fork gives the parent a positive number"));
+            let child = Pid::from_raw(child).expect("fork gives the parent a positive number");
+            wait_or_stop(child);
+            while let Err(rustix::io::Errno::INTR) =
+                rustix::process::waitpid(Some(child), WaitOptions::empty())
+            {}
             let mut bytes = Vec::new();
             let _ = report.read_to_end(&mut bytes);
             // Without a report init was killed: by us, because the build is over, or by the kernel.
@@ -68,30 +78,26 @@ fn supervise(plan: &Plan) -> Report {
     }
 }
 
-/// Waits for init's end, and brings it about when standard input closes.
-fn wait(init: Pid) {
+/// Waits until a child has ended, and brings its end about when standard input closes.
+pub(super) fn wait_or_stop(child: Pid) {
     let stdin = std::io::stdin();
-    if let Ok(pidfd) = rustix::process::pidfd_open(init, PidfdFlags::empty()) {
-        loop {
-            let mut fds = [
-                PollFd::new(&stdin, PollFlags::empty()),
-                PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN),
-            ];
-            match rustix::event::poll(&mut fds, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(_) => break,
-                Ok(_) => {}
-            }
-            if !fds[0].revents().is_empty() {
-                let _ = rustix::process::kill_process(init, Signal::KILL);
-                break;
-            }
-            if !fds[1].revents().is_empty() {
-                break;
-            }
+    let Ok(pidfd) = rustix::process::pidfd_open(child, PidfdFlags::empty()) else { return };
+    loop {
+        let mut fds =
+            [PollFd::new(&stdin, PollFlags::empty()), PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+        match rustix::event::poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return,
+            Ok(_) => {}
+        }
+        if !fds[0].revents().is_empty() {
+            let _ = rustix::process::kill_process(child, Signal::KILL);
+            return;
+        }
+        if !fds[1].revents().is_empty() {
+            return;
         }
     }
-    while let Err(rustix::io::Errno::INTR) = rustix::process::waitpid(Some(init), WaitOptions::empty()) {}
 }
 
 fn refused(reason: &str) -> Report {

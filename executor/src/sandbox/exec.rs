@@ -5,11 +5,12 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
 
 use rustix::process::Pid;
 
+use super::seccomp::Filter;
 use crate::users::User;
 
 /// Everything that exec needs, made before the fork.
@@ -22,6 +23,10 @@ pub(crate) struct Prepared {
     uid: libc::uid_t,
     gid: libc::gid_t,
     null: File,
+    /// What the command may not do, or not alone.
+    pub(crate) filter: Filter,
+    /// Where the supervisor's end of the filter is sent to.
+    pub(crate) listener_to: Option<OwnedFd>,
 }
 
 impl Prepared {
@@ -55,6 +60,8 @@ impl Prepared {
             groups: user.groups.clone(),
             uid: user.owner.uid,
             gid: user.owner.gid,
+            filter: Filter::default(),
+            listener_to: None,
             null: super::child::open_null().map_err(|e| format!("cannot open /dev/null: {e}"))?,
         })
     }
@@ -63,15 +70,11 @@ impl Prepared {
     pub(crate) fn start(&self) -> Result<Pid, String> {
         let (mut failure, mut failure_end) =
             std::io::pipe().map_err(|e| format!("cannot make a pipe: {e}"))?;
-        let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
-            list.iter().map(|item| item.as_ptr()).chain([ptr::null()]).collect()
-        };
-        let (args, env) = (pointers(&self.args), pointers(&self.env));
         // SAFETY: init has one thread, so the child may go on as any program would.
         match unsafe { libc::fork() } {
             -1 => Err(format!("cannot fork: {}", std::io::Error::last_os_error())),
             0 => {
-                let (what, error) = self.become_command(&args, &env);
+                let (what, error) = self.exec();
                 let _ = write!(failure_end, "{what}: {error}");
                 // SAFETY: ends this process at once; there is nothing to unwind in a forked child.
                 unsafe { libc::_exit(127) }
@@ -89,12 +92,12 @@ impl Prepared {
         }
     }
 
-    /// Returns only where something failed: what, and why.
-    fn become_command(
-        &self,
-        args: &[*const libc::c_char],
-        env: &[*const libc::c_char],
-    ) -> (String, std::io::Error) {
+    /// Makes this process the command. Returns only where something failed: what, and why.
+    pub(crate) fn exec(&self) -> (String, std::io::Error) {
+        let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+            list.iter().map(|item| item.as_ptr()).chain([ptr::null()]).collect()
+        };
+        let (args, env) = (pointers(&self.args), pointers(&self.env));
         let failed = |what: &str| (what.to_owned(), std::io::Error::last_os_error());
         // SAFETY: plain system calls on values that live until exec; `self` owns every pointer's memory.
         unsafe {
@@ -112,6 +115,16 @@ impl Prepared {
             let mut mask: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut mask);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, ptr::null_mut());
+            match self.filter.install() {
+                Ok(None) => {}
+                Ok(Some(listener)) => {
+                    let Some(to) = &self.listener_to else { return failed("find the supervisor") };
+                    if let Err(error) = super::chroot::send_descriptor(to, &listener) {
+                        return ("cannot reach the supervisor".to_owned(), error.into());
+                    }
+                }
+                Err(error) => return ("cannot filter its system calls".to_owned(), error),
+            }
             if libc::setgroups(self.groups.len(), self.groups.as_ptr()) < 0 {
                 return failed("cannot set the groups");
             }

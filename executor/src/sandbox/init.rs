@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::thread::CapabilitySet;
 
+use super::seccomp::Filter;
 use super::{Plan, Report, exec, mounts};
 use crate::users;
 
@@ -29,11 +30,11 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETFCAP);
 
 /// Runs the plan to the command's end.
-pub(crate) fn main(plan: &Plan) -> Report {
+pub(crate) fn main(plan: &Plan, layers: usize) -> Report {
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
         return refused("ask for a signal", &error.into());
     }
-    let stubs = match mounts::enter_root(plan) {
+    let stubs = match mounts::enter_root(plan, layers) {
         Ok(stubs) => stubs,
         Err(refusal) => return refused(&refusal.what, &refusal.error),
     };
@@ -45,13 +46,23 @@ pub(crate) fn main(plan: &Plan) -> Report {
     {
         return refused("switch the loopback device on", &error);
     }
-    let user = match users::resolve_user(&plan.user, &read("/etc/passwd"), &read("/etc/group")) {
-        Ok(user) => user,
-        Err(error) => return Report::NotStarted { reason: error.to_string() },
-    };
-    if let Err(error) = std::fs::create_dir_all(&plan.cwd) {
-        return Report::NotStarted { reason: format!("the working directory `{}`: {error}", plan.cwd) };
+    let command = prepare(plan).and_then(|mut command| {
+        command.filter = Filter { without_sync: !plan.sync, notified: Vec::new() };
+        command.start()
+    });
+    match command {
+        Ok(pid) => reap(pid, &stubs),
+        Err(reason) => Report::NotStarted { reason },
     }
+}
+
+/// In the command's root: finds its user, makes its directory and takes the rights from this process that no container
+/// has. The error is for the user.
+pub(super) fn prepare(plan: &Plan) -> Result<exec::Prepared, String> {
+    let user = users::resolve_user(&plan.user, &read("/etc/passwd"), &read("/etc/group"))
+        .map_err(|error| error.to_string())?;
+    std::fs::create_dir_all(&plan.cwd)
+        .map_err(|error| format!("the working directory `{}`: {error}", plan.cwd))?;
     let dropped =
         if plan.insecure { CapabilitySet::empty() } else { CapabilitySet::all().difference(CAPABILITIES) };
     for capability in dropped.iter() {
@@ -62,11 +73,7 @@ pub(crate) fn main(plan: &Plan) -> Report {
     if !env.iter().any(|(name, _)| name == "HOME") {
         env.push(("HOME".to_owned(), user.home.clone()));
     }
-    let command = exec::Prepared::new(&plan.args, &env, &plan.cwd, &user);
-    match command.and_then(|command| command.start()) {
-        Ok(pid) => reap(pid, &stubs),
-        Err(reason) => Report::NotStarted { reason },
-    }
+    exec::Prepared::new(&plan.args, &env, &plan.cwd, &user)
 }
 
 /// Waits for everything that ends, until the command does.

@@ -14,9 +14,16 @@
 //! This folder alone may contain `unsafe`.
 
 pub mod child;
+mod chroot;
 mod exec;
 mod init;
+mod landlock;
 mod mounts;
+mod place;
+mod places;
+pub mod probe;
+mod seccomp;
+mod supervisor;
 pub mod userns;
 
 use std::collections::BTreeMap;
@@ -30,6 +37,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{CommandEnd, Error, Named as _};
 
+/// How RUNs are isolated from the container around them, and from each other: the ladder, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// Namespaces of their own, over a range of ids.
+    Userns,
+    /// A directory of their own, entered by chroot(2), with a supervisor.
+    Chroot,
+    /// There are no RUNs.
+    None,
+}
+
+impl Rung {
+    /// The name that the command line has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Userns => "userns",
+            Self::Chroot => "chroot",
+            Self::None => "none",
+        }
+    }
+}
+
 /// First argument of the program when it is started as a RUN's helper.
 pub const HELPER_ARGUMENT: &str = "__sandbox";
 
@@ -39,12 +68,10 @@ const MAX_LINE_BYTES: u64 = 64 * 1024;
 /// Everything a RUN needs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
-    /// Unpacked layers, topmost first.
-    pub lowers: Vec<PathBuf>,
+    /// What the command sees as its root file system.
+    pub root: Root,
     /// Directory for everything else that belongs to the step: it must be empty.
     pub work: PathBuf,
-    /// Receives what the command writes.
-    pub upper: PathBuf,
     /// Program and arguments.
     pub args: Vec<String>,
     /// Environment.
@@ -65,6 +92,24 @@ pub struct Plan {
     pub without_network: bool,
     /// Whether the command keeps every capability, and nothing of /proc is covered.
     pub insecure: bool,
+    /// Whether calls that wait for the disk do so.
+    pub sync: bool,
+    /// Links of the image that lead into /proc, /sys or /dev, by path: absolute and clean on both sides.
+    pub links: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What a command sees as its root file system.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Root {
+    /// Stacked layers, under a directory that receives what the command writes.
+    Overlay {
+        /// Unpacked layers, topmost first.
+        lowers: Vec<PathBuf>,
+        /// Receives what the command writes.
+        upper: PathBuf,
+    },
+    /// A directory, entered by chroot(2); nothing is mounted.
+    Directory(PathBuf),
 }
 
 /// Something that a command finds at a place.
@@ -97,7 +142,18 @@ pub enum MountSource {
         /// An empty directory for what the mount needs.
         work: PathBuf,
     },
-    /// An empty directory in memory.
+    /// A file that is never on a disk.
+    Secret {
+        /// Its content.
+        value: Vec<u8>,
+        /// Its permission bits.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// An empty directory in memory; on disk where nothing can be mounted.
     Tmpfs {
         /// Its size in bytes.
         size_bytes: Option<u64>,
@@ -196,7 +252,9 @@ pub fn run(
             return Err(Error::World { step: None, message: reason, source: None, help: Some(help) });
         }
     };
-    remove_stubs(&plan.upper, &stubs);
+    if let Root::Overlay { upper, .. } = &plan.root {
+        places::remove_stubs(upper, &stubs);
+    }
     Ok(end)
 }
 
@@ -204,35 +262,23 @@ pub fn run(
 fn prepare(plan: &Plan) -> Result<(), Error> {
     use fs_err as fs;
     let work = &plan.work;
+    fs::write(work.join("resolv.conf"), &plan.resolv_conf)?;
+    fs::write(work.join("hosts"), &plan.hosts)?;
+    let Root::Overlay { lowers, upper } = &plan.root else { return Ok(()) };
     for folder in ["root", "overlay", "links", "stubs", "stubs/dev", "stubs/proc", "stubs/sys", "stubs/etc"] {
         fs::create_dir(work.join(folder))?;
     }
     for file in ["stubs/etc/resolv.conf", "stubs/etc/hosts"] {
         fs::write(work.join(file), "")?;
     }
-    fs::write(work.join("resolv.conf"), &plan.resolv_conf)?;
-    fs::write(work.join("hosts"), &plan.hosts)?;
     // Short relative names keep mount's options under a page, however many layers there are.
     let stubs = work.join("stubs");
-    for (index, lower) in plan.lowers.iter().chain([&stubs]).enumerate() {
+    for (index, lower) in lowers.iter().chain([&stubs]).enumerate() {
         fs::os::unix::fs::symlink(lower, work.join("links").join(index.to_string()))?;
     }
-    fs::os::unix::fs::symlink(&plan.upper, work.join("links/u"))?;
+    fs::os::unix::fs::symlink(upper, work.join("links/u"))?;
     fs::os::unix::fs::symlink(work.join("overlay"), work.join("links/w"))?;
     Ok(())
-}
-
-/// Removes the mount points that had to be made in the image and that are still empty, innermost first.
-fn remove_stubs(upper: &Path, stubs: &[PathBuf]) {
-    for stub in stubs.iter().rev() {
-        let path = upper.join(stub);
-        let Ok(metadata) = path.symlink_metadata() else { continue };
-        if metadata.is_dir() {
-            let _ = std::fs::remove_dir(&path);
-        } else if metadata.is_file() && metadata.len() == 0 {
-            let _ = std::fs::remove_file(&path);
-        }
-    }
 }
 
 /// Hands over line by line; a line that does not end is cut into pieces, so that memory stays bounded.

@@ -1,12 +1,13 @@
 //! The mounts of a RUN, as BuildKit gives them.
 
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
+use rustix::fs::{FileType, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
+use super::places::{Kind, Places, Refusal, Result, Trying as _, magic};
 use super::{Mount, MountSource, Plan};
 
 /// Files of /proc and /sys that say too much about the machine: covered.
@@ -29,34 +30,15 @@ const READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "pr
 /// Device nodes of every container.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/// A mount that the machine refused.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) what: String,
-    pub(crate) error: std::io::Error,
-}
-
-type Result<T> = std::result::Result<T, Refusal>;
-
-trait Trying<T> {
-    fn trying(self, what: &str) -> Result<T>;
-}
-
-impl<T> Trying<T> for rustix::io::Result<T> {
-    fn trying(self, what: &str) -> Result<T> {
-        self.map_err(|errno| Refusal { what: what.to_owned(), error: errno.into() })
-    }
-}
-
 /// Mounts everything and makes it the root. Gives the mount points that had to be made in the image.
-pub(crate) fn enter_root(plan: &Plan) -> Result<Vec<PathBuf>> {
+pub(crate) fn enter_root(plan: &Plan, layers: usize) -> Result<Vec<PathBuf>> {
     let root = plan.work.join("root");
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     rustix::mount::mount_change("/", private).trying("make the mounts private")?;
-    mount_overlay(plan, &root)?;
+    mount_overlay(plan, layers, &root)?;
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
     let handle = rustix::fs::open(&root, flags, Mode::empty()).trying("open the new root")?;
-    let mut guest = Guest { root: handle, host_root: root, stubs: Vec::new() };
+    let mut guest = Guest { places: Places::new(handle), host_root: root };
     guest.proc()?;
     guest.dev()?;
     guest.sys()?;
@@ -65,21 +47,20 @@ pub(crate) fn enter_root(plan: &Plan) -> Result<Vec<PathBuf>> {
     }
     let read_only = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     for file in ["resolv.conf", "hosts"] {
-        let target = guest.target(&format!("etc/{file}"), Kind::File)?;
+        let target = guest.places.target(&format!("etc/{file}"), Kind::File)?;
         bind(&plan.work.join(file), target.as_fd(), Some(read_only), file)?;
     }
     for mount in &plan.mounts {
-        guest.mount(mount)?;
+        guest.mount(mount, &plan.work)?;
     }
-    let Guest { root, stubs, .. } = guest;
-    pivot(root.as_fd())?;
-    Ok(stubs)
+    pivot(guest.places.root.as_fd())?;
+    Ok(guest.places.stubs)
 }
 
 /// Stacks the layers. All names are short links, relative to their folder.
-fn mount_overlay(plan: &Plan, root: &Path) -> Result<()> {
+fn mount_overlay(plan: &Plan, layers: usize, root: &Path) -> Result<()> {
     rustix::process::chdir(plan.work.join("links")).trying("enter the folder of links")?;
-    let lowers: Vec<String> = (0..=plan.lowers.len()).map(|index| index.to_string()).collect();
+    let lowers: Vec<String> = (0..=layers).map(|index| index.to_string()).collect();
     let base = format!("lowerdir={},upperdir=u,workdir=w,userxattr", lowers.join(":"));
     let mount = |options: &str| {
         let options = std::ffi::CString::new(options).expect("names and numbers hold no NUL");
@@ -93,21 +74,14 @@ fn mount_overlay(plan: &Plan, root: &Path) -> Result<()> {
     .trying("mount an overlay of the layers")
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    File,
-    Directory,
-}
-
 struct Guest {
-    root: OwnedFd,
+    places: Places,
     host_root: PathBuf,
-    stubs: Vec<PathBuf>,
 }
 
 impl Guest {
     fn proc(&mut self) -> Result<()> {
-        let target = self.target("proc", Kind::Directory)?;
+        let target = self.places.target("proc", Kind::Directory)?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         match rustix::mount::mount("proc", magic(target.as_fd()), "proc", flags, c"") {
             // Where parts of the outer /proc are covered, the kernel allows no fresh one.
@@ -119,12 +93,12 @@ impl Guest {
     }
 
     fn dev(&mut self) -> Result<()> {
-        let target = self.target("dev", Kind::Directory)?;
+        let target = self.places.target("dev", Kind::Directory)?;
         let flags = MountFlags::NOSUID | MountFlags::STRICTATIME;
         rustix::mount::mount("tmpfs", magic(target.as_fd()), "tmpfs", flags, c"mode=755,size=65536k")
             .trying("mount /dev")?;
         // The handle still shows what was there before the mount.
-        let dev = self.open("dev", OFlags::DIRECTORY).trying("open /dev")?;
+        let dev = self.places.open("dev", OFlags::DIRECTORY).trying("open /dev")?;
         for device in DEVICES {
             let host = Path::new("/dev").join(device);
             if !host.exists() {
@@ -132,8 +106,10 @@ impl Guest {
             }
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
             rustix::fs::openat(&dev, device, flags, Mode::from(0o666)).trying("make a device's place")?;
-            let target =
-                self.open(&format!("dev/{device}"), OFlags::empty()).trying("open a device's place")?;
+            let target = self
+                .places
+                .open(&format!("dev/{device}"), OFlags::empty())
+                .trying("open a device's place")?;
             rustix::mount::mount_bind(&host, magic(target.as_fd())).trying(&format!("bind /dev/{device}"))?;
         }
         let links = [
@@ -151,7 +127,7 @@ impl Guest {
             rustix::fs::mkdirat(&dev, name, Mode::from(0o755)).trying("make a folder in /dev")?;
         }
         let no_exec = MountFlags::NOSUID | MountFlags::NOEXEC;
-        let pts = self.open("dev/pts", OFlags::DIRECTORY).trying("open /dev/pts")?;
+        let pts = self.places.open("dev/pts", OFlags::DIRECTORY).trying("open /dev/pts")?;
         let mount_pts = |options: &std::ffi::CStr| {
             rustix::mount::mount("devpts", magic(pts.as_fd()), "devpts", no_exec, options)
         };
@@ -162,10 +138,10 @@ impl Guest {
         }
         .trying("mount /dev/pts")?;
         let no_exec = no_exec | MountFlags::NODEV;
-        let shm = self.open("dev/shm", OFlags::DIRECTORY).trying("open /dev/shm")?;
+        let shm = self.places.open("dev/shm", OFlags::DIRECTORY).trying("open /dev/shm")?;
         rustix::mount::mount("shm", magic(shm.as_fd()), "tmpfs", no_exec, c"mode=1777,size=65536k")
             .trying("mount /dev/shm")?;
-        let mqueue = self.open("dev/mqueue", OFlags::DIRECTORY).trying("open /dev/mqueue")?;
+        let mqueue = self.places.open("dev/mqueue", OFlags::DIRECTORY).trying("open /dev/mqueue")?;
         match rustix::mount::mount("mqueue", magic(mqueue.as_fd()), "mqueue", no_exec, c"") {
             // A kernel without message queues has none to offer.
             Ok(()) | Err(Errno::NODEV) => Ok(()),
@@ -174,7 +150,7 @@ impl Guest {
     }
 
     fn sys(&mut self) -> Result<()> {
-        let target = self.target("sys", Kind::Directory)?;
+        let target = self.places.target("sys", Kind::Directory)?;
         let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         // A network of our own has devices of its own, which only a fresh mount shows; else the kernel allows none.
         if rustix::mount::mount("sysfs", magic(target.as_fd()), "sysfs", flags, c"").is_ok() {
@@ -197,10 +173,10 @@ impl Guest {
     /// Covers what a command should not see and protects what it should not change.
     fn cover(&mut self) -> Result<()> {
         for path in READ_ONLY {
-            let Ok(target) = self.open(path, OFlags::empty()) else { continue };
+            let Ok(target) = self.places.open(path, OFlags::empty()) else { continue };
             let place = magic(target.as_fd());
             rustix::mount::mount_bind_recursive(&place, &place).trying("protect a part of /proc")?;
-            let mounted = self.open(path, OFlags::empty()).trying("open a part of /proc")?;
+            let mounted = self.places.open(path, OFlags::empty()).trying("open a part of /proc")?;
             let flags = MountFlags::BIND
                 | MountFlags::RDONLY
                 | MountFlags::NOSUID
@@ -210,7 +186,7 @@ impl Guest {
                 .trying("protect a part of /proc")?;
         }
         for path in MASKED {
-            let Ok(target) = self.open(path, OFlags::empty()) else { continue };
+            let Ok(target) = self.places.open(path, OFlags::empty()) else { continue };
             let place = magic(target.as_fd());
             let directory = rustix::fs::fstat(&target)
                 .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
@@ -226,17 +202,36 @@ impl Guest {
     }
 
     /// Mounts what the instruction asks for.
-    fn mount(&mut self, mount: &Mount) -> Result<()> {
+    fn mount(&mut self, mount: &Mount, work: &Path) -> Result<()> {
         let name = mount.target.as_str();
         let what = format!("mount `{name}`");
         match &mount.source {
             MountSource::Tmpfs { size_bytes } => {
-                let target = self.target(name, Kind::Directory)?;
+                let target = self.places.target(name, Kind::Directory)?;
                 let options = size_bytes.map_or_else(String::new, |size_bytes| format!("size={size_bytes}"));
                 let options = std::ffi::CString::new(options).expect("numbers hold no NUL");
                 let flags = MountFlags::NOSUID | MountFlags::NODEV;
                 rustix::mount::mount("tmpfs", magic(target.as_fd()), "tmpfs", flags, options.as_c_str())
                     .trying(&what)
+            }
+            MountSource::Secret { value, mode, uid, gid } => {
+                let place = work.join("secrets");
+                std::fs::create_dir(&place)
+                    .or_else(|e| if place.is_dir() { Ok(()) } else { Err(e) })
+                    .map_err(|error| Refusal { what: what.clone(), error })?;
+                // Each over the one before: nobody needs more than the file that is bound from it.
+                let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+                rustix::mount::mount("tmpfs", &place, "tmpfs", flags, c"mode=700").trying(&what)?;
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+                let file = rustix::fs::open(place.join("secret"), flags, Mode::from(0o600)).trying(&what)?;
+                let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+                rustix::fs::fchown(&file, Some(uid), Some(gid)).trying(&what)?;
+                rustix::fs::fchmod(&file, Mode::from(*mode)).trying(&what)?;
+                std::io::Write::write_all(&mut std::fs::File::from(file), value)
+                    .map_err(|error| Refusal { what: what.clone(), error })?;
+                let flags = OFlags::PATH | OFlags::CLOEXEC;
+                let source = rustix::fs::open(place.join("secret"), flags, Mode::empty()).trying(&what)?;
+                self.bind(source.as_fd(), name, true, &what)
             }
             MountSource::Bind { path, read_only } => {
                 let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -260,77 +255,15 @@ impl Guest {
         let stat = rustix::fs::fstat(source).trying(what)?;
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let kind = if is_directory { Kind::Directory } else { Kind::File };
-        let target = self.target(name, kind)?;
+        let target = self.places.target(name, kind)?;
         rustix::mount::mount_bind(magic(source), magic(target.as_fd())).trying(what)?;
         if read_only {
             // The handle still shows what was there before the mount.
-            let place = self.open(name, OFlags::empty()).trying(what)?;
+            let place = self.places.open(name, OFlags::empty()).trying(what)?;
             let flags = locked_flags(place.as_fd()) | MountFlags::BIND | MountFlags::RDONLY;
             rustix::mount::mount_remount(magic(place.as_fd()), flags, c"").trying(what)?;
         }
         Ok(())
-    }
-
-    /// Opens a place in the image to mount on, following links inside the image only, and makes it if it is missing.
-    fn target(&mut self, path: &str, kind: Kind) -> Result<OwnedFd> {
-        let wanted = if kind == Kind::Directory { OFlags::DIRECTORY } else { OFlags::empty() };
-        match self.open(path, wanted) {
-            Err(Errno::NOENT) => self.make(path, kind).trying(&format!("make /{path} in the image"))?,
-            other => return other.trying(&format!("open /{path} of the image")),
-        }
-        self.open(path, wanted).trying(&format!("open /{path} of the image"))
-    }
-
-    fn make(&mut self, path: &str, kind: Kind) -> rustix::io::Result<()> {
-        let mut resolved = PathBuf::new();
-        let mut pending: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
-        let mut links = 0;
-        while let Some(component) = pending.pop() {
-            match component.as_str() {
-                "" | "." => continue,
-                ".." => {
-                    resolved.pop();
-                    continue;
-                }
-                _ => {}
-            }
-            let here = resolved.join(&component);
-            let directory = self.open(resolved.to_str().unwrap_or_default(), OFlags::DIRECTORY)?;
-            match rustix::fs::readlinkat(&directory, component.as_str(), Vec::new()) {
-                Ok(link) => {
-                    links += 1;
-                    if links > 40 {
-                        return Err(Errno::LOOP);
-                    }
-                    let link = link.into_string().map_err(|_| Errno::ILSEQ)?;
-                    if link.starts_with('/') {
-                        resolved.clear();
-                    }
-                    pending.extend(link.split('/').rev().map(str::to_owned));
-                    continue;
-                }
-                Err(Errno::NOENT) if pending.is_empty() && kind == Kind::File => {
-                    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                    rustix::fs::openat(&directory, component.as_str(), flags, Mode::from(0o644))?;
-                    self.stubs.push(here.clone());
-                }
-                Err(Errno::NOENT) => {
-                    rustix::fs::mkdirat(&directory, component.as_str(), Mode::from(0o755))?;
-                    self.stubs.push(here.clone());
-                }
-                Err(Errno::INVAL) => {}
-                Err(error) => return Err(error),
-            }
-            resolved = here;
-        }
-        Ok(())
-    }
-
-    fn open(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let path = if path.is_empty() { "." } else { path };
-        let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)
     }
 }
 
@@ -382,11 +315,6 @@ fn bind(from: &Path, target: BorrowedFd<'_>, read_only: Option<MountFlags>, name
         rustix::mount::mount_remount(&place, flags, c"").trying(&what)?;
     }
     Ok(())
-}
-
-/// The path that leads to an open file whatever its name is now.
-fn magic(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// The mount points at and below a path, outermost first.

@@ -89,6 +89,12 @@ pub fn enter(ready: &OsStr, go: &OsStr) -> std::io::Result<()> {
         let _ = write!(ready, "-{error}");
         return Err(error);
     }
+    let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    if let Err(error) = rustix::mount::mount_change("/", private) {
+        let error = std::io::Error::from(error);
+        let _ = write!(ready, "-there are no mounts in it: {error}");
+        return Err(error);
+    }
     ready.write_all(b"+")?;
     drop(ready);
     let mut one = [0; 1];
@@ -98,9 +104,6 @@ pub fn enter(ready: &OsStr, go: &OsStr) -> std::io::Result<()> {
     rustix::thread::set_thread_res_uid(root.1, root.1, root.1)?;
     // Changing ids clears the death signal, so it is set after them.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-    // Where the kernel or a policy forbids even this, a RUN's own mounts will say so with the step's name.
-    let _ = rustix::mount::mount_change("/", private);
     Ok(())
 }
 

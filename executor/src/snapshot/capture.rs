@@ -1,19 +1,23 @@
-//! An overlay's upper directory to a layer.
+//! What a RUN changed to a layer: from an overlay's upper directory, or from a root file system before and after.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use kairn_image::layer::Timestamp;
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 
-use super::read::{Reading, Verdict, open_file, open_root, scan};
+use super::changes::{keep_changes, whiteout};
+use super::read::{Reading, Scan, Verdict, open_file, open_root, scan, scan_names};
+use super::unpack::digest_of;
+use super::walk::{Seen, walk};
 use super::write::write_layer;
 use crate::BUILD_TIME;
 use crate::error::{Error, Named as _, host_path};
 use crate::state::NewLayer;
 use crate::store::Store;
-use crate::tree::{LayerTree, Node, NodeKind, StackedTree, file_name, parent};
+use crate::tree::{LayerTree, Node, NodeKind, StackedTree, ancestors, file_name, parent};
 
 /// What a RUN left in its upper directory.
 #[derive(Debug)]
@@ -41,18 +45,66 @@ pub fn capture(
     below: &StackedTree,
     store: &Store,
 ) -> Result<Captured, Error> {
-    let found = scan(upper, Reading::OverlayUpper, &|_, _| Verdict::Keep)?;
-    let mut tree = found.tree;
-    // overlayfs marks every new directory; the mark means something only over a directory.
-    for (path, node) in tree.nodes.iter_mut().filter(|(_, node)| node.opaque) {
-        node.opaque = below.lookup(path).is_some_and(|found| found.node.is_directory());
-    }
+    let mut found = scan(upper, Reading::OverlayUpper, &|_, _| Verdict::Keep)?;
     let handle = open_root(upper)?;
-    let stat = rustix::fs::fstat(&handle).named("look at", upper)?;
-    if (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) != (root.mode, root.uid, root.gid) {
-        let node = Node::directory(stat.st_mode & 0o7777, stat.st_uid, stat.st_gid, BUILD_TIME);
-        tree.nodes.insert(Vec::new(), node);
+    note_root(&handle, upper, root, &mut found)?;
+    layer_of(&handle, found, started, below, store)
+}
+
+/// Makes a layer of what changed in a root file system since it was last looked at, and puts its blob into the store;
+/// then `seen` is what is there now.
+///
+/// # Errors
+/// Fails where the disk does.
+pub fn capture_root(
+    root: &Path,
+    seen: &mut Seen,
+    started: Timestamp,
+    attributes: &Node,
+    below: &StackedTree,
+    store: &Store,
+) -> Result<Captured, Error> {
+    let mut after = walk(root)?;
+    let changes = seen.changes(&after);
+    let mut names: BTreeSet<&[u8]> = changes.changed.iter().map(Vec::as_slice).collect();
+    for path in changes.changed.iter().chain(&changes.removed) {
+        names.extend(ancestors(path));
     }
+    let mut found = scan_names(root, names.into_iter())?;
+    for path in &changes.removed {
+        found.tree.nodes.insert(path.clone(), whiteout());
+    }
+    let handle = open_root(root)?;
+    note_root(&handle, root, attributes, &mut found)?;
+    let captured = layer_of(&handle, found, started, below, store)?;
+    after.look_again(root, captured.tree.nodes.keys())?;
+    *seen = after;
+    Ok(captured)
+}
+
+/// Adds the root directory itself, where it is not what it was.
+fn note_root(handle: &OwnedFd, path: &Path, before: &Node, found: &mut Scan) -> Result<(), Error> {
+    let stat = rustix::fs::fstat(handle).named("look at", path)?;
+    if (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) != (before.mode, before.uid, before.gid) {
+        let node = Node::directory(stat.st_mode & 0o7777, stat.st_uid, stat.st_gid, BUILD_TIME);
+        found.tree.nodes.insert(Vec::new(), node);
+    }
+    Ok(())
+}
+
+/// Makes a layer of what was found in a directory: of what differs from the state below.
+fn layer_of(
+    handle: &OwnedFd,
+    found: Scan,
+    started: Timestamp,
+    below: &StackedTree,
+    store: &Store,
+) -> Result<Captured, Error> {
+    let mut tree = found.tree;
+    keep_changes(&mut tree, below, &mut |path| {
+        digest_of(&mut open_file(handle.as_fd(), path)?, &mut io::sink())
+            .map_err(|e| Error::world(format!("cannot read `{}`", host_path(path).display()), e))
+    })?;
     let build_time = Timespec { tv_sec: BUILD_TIME.seconds, tv_nsec: i64::from(BUILD_TIME.nanoseconds) };
     let build_times = Timestamps { last_access: build_time, last_modification: build_time };
     for (path, node) in &mut tree.nodes {
@@ -68,7 +120,7 @@ pub fn capture(
         rustix::fs::utimensat(&directory, file_name(path), &build_times, AtFlags::SYMLINK_NOFOLLOW)
             .named("set the time of", &host_path(path))?;
     }
-    rustix::fs::futimens(&handle, &build_times).named("set the time of", upper)?;
+    rustix::fs::futimens(handle, &build_times).named("set the time of", Path::new("/"))?;
     let layer = write_layer(&mut tree, store, &mut |path, _| {
         open_file(handle.as_fd(), path).map(|file| Box::new(file) as Box<dyn io::Read>)
     })?;

@@ -4,9 +4,12 @@
 //! by `user.overlay.opaque`. A device node that a user namespace may not make stands as an empty file that carries
 //! `user.kairn.device`; capturing turns it back.
 
+pub mod apply;
 pub mod capture;
+mod changes;
 pub mod read;
 pub mod unpack;
+pub mod walk;
 pub mod write;
 
 use std::ffi::CStr;

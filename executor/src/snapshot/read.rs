@@ -29,7 +29,9 @@ pub enum Verdict {
 pub enum Reading {
     /// The files as they are.
     Plain,
-    /// An overlay's upper directory: its marks become whiteouts and opaque directories.
+    /// A root file system: files that stand for devices become devices.
+    Root,
+    /// An overlay's upper directory: besides, its marks become whiteouts and opaque directories.
     OverlayUpper,
 }
 
@@ -88,6 +90,23 @@ pub fn scan(root: &Path, reading: Reading, filter: Filter<'_>) -> Result<Scan, E
             scanner.scan.tree.nodes.remove(directory);
         }
     }
+    Ok(scanner.scan)
+}
+
+/// Reads some names below a root file system; those that are not there are left out.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_names<'a>(root: &Path, names: impl Iterator<Item = &'a [u8]>) -> Result<Scan, Error> {
+    let mut scanner = Scanner { root, reading: Reading::Root, scan: Scan::default(), links: BTreeMap::new() };
+    for name in names {
+        let host = root.join(host_path(name));
+        match rustix::fs::lstat(&host) {
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            other => scanner.add(name.to_vec(), &other.named("look at", &host)?)?,
+        }
+    }
+    scanner.join_links();
     Ok(scanner.scan)
 }
 
@@ -194,7 +213,7 @@ impl Scanner<'_> {
                 }
             } else if self.reading == Reading::OverlayUpper && name == OPAQUE_XATTR {
                 node.opaque |= node.is_directory() && xattr(host, name)?.is_some_and(|value| value == b"y");
-            } else if self.reading == Reading::OverlayUpper && name == DEVICE_XATTR {
+            } else if self.reading != Reading::Plain && name == DEVICE_XATTR {
                 let value = xattr(host, name)?.unwrap_or_default();
                 if let Some(kind) = parse_device(&value) {
                     node.kind = kind;

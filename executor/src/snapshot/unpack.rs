@@ -438,7 +438,7 @@ pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd,
     )
 }
 
-fn make_device(
+pub(super) fn make_device(
     parent: BorrowedFd<'_>,
     name: &CString,
     kind: FileType,
@@ -459,7 +459,7 @@ fn make_device(
 }
 
 /// Sets owner, mode, xattrs and time of something that is not a directory.
-fn set_metadata(parent: BorrowedFd<'_>, name: &CString, node: &Node) -> Result<(), Errno> {
+pub(super) fn set_metadata(parent: BorrowedFd<'_>, name: &CString, node: &Node) -> Result<(), Errno> {
     let symlink = matches!(node.kind, NodeKind::Symlink { .. });
     chown(parent, name, node)?;
     if !symlink {
@@ -474,7 +474,7 @@ fn set_metadata(parent: BorrowedFd<'_>, name: &CString, node: &Node) -> Result<(
     rustix::fs::utimensat(parent, &**name, &times(node), AtFlags::SYMLINK_NOFOLLOW)
 }
 
-fn set_directory(root: BorrowedFd<'_>, path: &[u8], node: &Node) -> Result<(), Errno> {
+pub(super) fn set_directory(root: BorrowedFd<'_>, path: &[u8], node: &Node) -> Result<(), Errno> {
     let fd = open_beneath(root, path)?;
     rustix::fs::fchown(&fd, Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)))?;
     rustix::fs::fchmod(&fd, Mode::from(node.mode))?;

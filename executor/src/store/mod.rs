@@ -197,7 +197,7 @@ impl Drop for WorkDir {
 
 /// Removes a file or a directory with all it holds, also where modes forbid it; what stays is tried again by a later
 /// build.
-fn remove_tree(path: &Path) {
+pub(crate) fn remove_tree(path: &Path) {
     if std::fs::remove_dir_all(path).is_ok() || std::fs::remove_file(path).is_ok() {
         return;
     }

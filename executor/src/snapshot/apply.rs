@@ -1,0 +1,96 @@
+//! Layers put onto a plain directory, one after another: a root file system where nothing can be mounted.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::read::open_file;
+use super::unpack::{make_device, open_beneath, set_directory, set_metadata};
+use crate::error::{Error, Named as _, host_path};
+use crate::tree::{LayerTree, Node, NodeKind, file_name, parent};
+
+/// Puts a layer onto a root. `files` is the layer unpacked; no link of either is ever followed.
+///
+/// # Errors
+/// Fails where the disk does.
+pub fn apply(tree: &LayerTree, files: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Result<(), Error> {
+    let mut last_parent: Option<(&[u8], OwnedFd)> = None;
+    for (path, node) in tree.nodes.iter().filter(|(path, _)| !path.is_empty()) {
+        let shown = host_path(path);
+        let directory = parent(path).unwrap_or_default();
+        if last_parent.as_ref().is_none_or(|(last, _)| *last != directory) {
+            last_parent =
+                Some((directory, open_beneath(root, directory).named("open the directory of", &shown)?));
+        }
+        let (_, parent) = last_parent.as_ref().expect("set above");
+        let name = CString::new(file_name(path)).map_err(|e| Error::world("a name holds a NUL", e))?;
+        put(node, &name, parent.as_fd(), root).named("make", &shown)?;
+        if let NodeKind::File { .. } = node.kind {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let to = rustix::fs::openat(parent, &*name, flags, Mode::from(0o600)).named("make", &shown)?;
+            let mut from = open_file(files, path)?;
+            // The kernel copies, and shares blocks where the disk can.
+            std::io::copy(&mut from, &mut File::from(to))
+                .map_err(|e| Error::world(format!("cannot copy `{}`: {e}", shown.display()), e))?;
+        }
+        if !matches!(node.kind, NodeKind::Directory | NodeKind::Whiteout | NodeKind::Hardlink { .. }) {
+            set_metadata(parent.as_fd(), &name, node).named("set the attributes of", &shown)?;
+        }
+    }
+    // Innermost first, so that what was put inside does not change a time.
+    for (path, node) in tree.nodes.iter().rev().filter(|(_, node)| node.is_directory()) {
+        let node = Node { opaque: false, ..node.clone() };
+        set_directory(root, path, &node).named("set the attributes of", &host_path(path))?;
+    }
+    Ok(())
+}
+
+/// Makes everything but a regular file, for which it makes room.
+fn put(node: &Node, name: &CString, parent: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Result<(), Errno> {
+    if node.is_directory() && !node.opaque && is_directory(parent, name) {
+        return Ok(());
+    }
+    remove(parent, name)?;
+    match &node.kind {
+        NodeKind::Directory => rustix::fs::mkdirat(parent, &**name, Mode::from(0o700)),
+        NodeKind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), parent, &**name),
+        NodeKind::Hardlink { target } => {
+            let above = open_beneath(root, crate::tree::parent(target).unwrap_or_default())?;
+            rustix::fs::linkat(above, file_name(target), parent, &**name, AtFlags::empty())
+        }
+        NodeKind::CharDevice(major, minor) => {
+            make_device(parent, name, FileType::CharacterDevice, *major, *minor)
+        }
+        NodeKind::BlockDevice(major, minor) => {
+            make_device(parent, name, FileType::BlockDevice, *major, *minor)
+        }
+        NodeKind::Fifo => rustix::fs::mknodat(parent, &**name, FileType::Fifo, Mode::from(0o600), 0),
+        NodeKind::File { .. } | NodeKind::Whiteout => Ok(()),
+    }
+}
+
+fn is_directory(parent: BorrowedFd<'_>, name: &CString) -> bool {
+    rustix::fs::statat(parent, &**name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// Removes a name with all that is in it; one that is not there is no error.
+fn remove(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<(), Errno> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error),
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    for entry in rustix::fs::Dir::read_from(&directory)? {
+        let entry = entry?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            remove(directory.as_fd(), entry.file_name())?;
+        }
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
