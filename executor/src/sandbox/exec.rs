@@ -115,6 +115,10 @@ impl Prepared {
             let mut mask: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut mask);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, ptr::null_mut());
+            // As runc does: /dev/stdout leads to a pipe that the command's user may open again.
+            for stream in [1, 2] {
+                let _ = libc::fchown(stream, self.uid, u32::MAX);
+            }
             match self.filter.install() {
                 Ok(None) => {}
                 Ok(Some(listener)) => {

@@ -54,6 +54,18 @@ struct Named {
     question: Question,
 }
 
+/// The calls that change a process's ids.
+const SET_IDS: [libc::c_long; 8] = [
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
+];
+
 /// The numbers of all calls that the filter has to report.
 pub(in crate::sandbox) fn calls() -> Vec<libc::c_long> {
     let mut calls = vec![
@@ -72,6 +84,7 @@ pub(in crate::sandbox) fn calls() -> Vec<libc::c_long> {
         libc::SYS_llistxattr,
         libc::SYS_uname,
     ];
+    calls.extend(SET_IDS);
     #[cfg(target_arch = "x86_64")]
     calls.extend([libc::SYS_open, libc::SYS_stat, libc::SYS_lstat, libc::SYS_access, libc::SYS_readlink]);
     calls
@@ -132,15 +145,19 @@ impl Supervisor {
         if call.number == libc::SYS_uname {
             return self.host_name(call);
         }
+        if SET_IDS.contains(&call.number) {
+            self.memory.remember(call.thread);
+            return Ok(Answer::LetThrough);
+        }
         let Some(mut named) = call.named() else { return Ok(Answer::LetThrough) };
-        let path = memory::read_path(call.thread, named.path)?;
+        let path = self.memory.read_path(call.thread, named.path)?;
         if path.is_empty() || !path.starts_with(b"/") && self.secrets.is_empty() {
             return Ok(Answer::LetThrough);
         }
         if let Question::OpenHow { how } = named.question {
             // The kernel's `struct open_how`: flags, mode, resolve. Callers that restrict the way know what they do.
             let mut bytes = [0_u8; 24];
-            let read = memory::read(call.thread, how, &mut bytes)?;
+            let read = self.memory.read(call.thread, how, &mut bytes)?;
             let word = |at: usize| bytes[at..at + 8].try_into().map(u64::from_ne_bytes).unwrap_or_default();
             if read < bytes.len() || word(16) != 0 {
                 return Ok(Answer::LetThrough);
@@ -184,7 +201,7 @@ impl Supervisor {
                     )
                 };
                 done(result)?;
-                memory::write(call.thread, into, memory::bytes_of(&stat))?;
+                self.memory.write(call.thread, into, memory::bytes_of(&stat))?;
                 Ok(Answer::Value(0))
             }
             Question::ExtendedStat { flags, mask, into } => {
@@ -197,7 +214,7 @@ impl Supervisor {
                     libc::syscall(libc::SYS_statx, file.as_raw_fd(), c"".as_ptr(), flags, mask, &raw mut stat)
                 };
                 done(result)?;
-                memory::write(call.thread, into, memory::bytes_of(&stat))?;
+                self.memory.write(call.thread, into, memory::bytes_of(&stat))?;
                 Ok(Answer::Value(0))
             }
             Question::Access { mode, flags } => {
@@ -213,7 +230,7 @@ impl Supervisor {
             Question::ReadLink { into, size } => {
                 let mut text = self.link_text(target)?;
                 text.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-                memory::write(call.thread, into, &text)?;
+                self.memory.write(call.thread, into, &text)?;
                 Ok(Answer::Value(i64::try_from(text.len()).unwrap_or_default()))
             }
             Question::FileSystem { into } => {
@@ -222,7 +239,7 @@ impl Supervisor {
                 let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
                 // SAFETY: the call fills in `stat`, which lives until it returns.
                 done(unsafe { libc::syscall(libc::SYS_fstatfs, file.as_raw_fd(), &raw mut stat) })?;
-                memory::write(call.thread, into, memory::bytes_of(&stat))?;
+                self.memory.write(call.thread, into, memory::bytes_of(&stat))?;
                 Ok(Answer::Value(0))
             }
             Question::Attribute => {
@@ -280,7 +297,7 @@ impl Supervisor {
         for (to, from) in names.nodename.iter_mut().zip(self.hostname.bytes().take(64)) {
             *to = from.cast_signed();
         }
-        memory::write(call.thread, call.arguments[0], memory::bytes_of(&names))?;
+        self.memory.write(call.thread, call.arguments[0], memory::bytes_of(&names))?;
         Ok(Answer::Value(0))
     }
 }

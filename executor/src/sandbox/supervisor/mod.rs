@@ -78,6 +78,7 @@ pub(super) struct Supervisor {
     hostname: String,
     secrets: Vec<Secret>,
     own_pid: i32,
+    memory: memory::Memory,
     /// How many programs were started by way of a link.
     links_made: AtomicU64,
 }
@@ -108,6 +109,7 @@ impl Supervisor {
             hostname: plan.hostname.clone(),
             secrets: secrets.collect::<io::Result<_>>()?,
             own_pid: rustix::process::getpid().as_raw_nonzero().get(),
+            memory: memory::Memory::default(),
             links_made: AtomicU64::new(0),
             listener,
         };

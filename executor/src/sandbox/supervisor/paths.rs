@@ -276,7 +276,7 @@ pub(super) fn clean(path: &[u8]) -> Vec<u8> {
 }
 
 /// The process of a thread.
-fn process_of(thread: i32) -> Option<i32> {
+pub(super) fn process_of(thread: i32) -> Option<i32> {
     let text = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
     text.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
