@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use kairn_compiler::graph::Input;
@@ -15,8 +15,8 @@ use kairn_image::Digest;
 
 use crate::error::Error;
 use crate::materialize::Materializer;
-use crate::snapshot::apply::apply;
-use crate::snapshot::read::{Reading, Verdict, open_root, scan};
+use crate::snapshot::apply::{apply, copy_directory};
+use crate::snapshot::read::open_root;
 use crate::snapshot::walk::{Seen, walk};
 use crate::state::State;
 use crate::store::{Store, WorkDir};
@@ -33,12 +33,6 @@ impl RootDirectory {
     /// Where it is.
     pub fn path(&self) -> PathBuf {
         self.work.path().join("root")
-    }
-
-    fn make(store: &Store) -> Result<Self, Error> {
-        let root = Self { work: store.work_dir()?, seen: Seen::default() };
-        fs_err::create_dir(root.path())?;
-        Ok(root)
     }
 }
 
@@ -82,9 +76,17 @@ impl Roots {
     pub fn take(&self, state: &State, layers: &Materializer, store: &Store) -> Result<RootDirectory, Error> {
         let (count, found) = self.nearest(state);
         let mut root = match found.map(Arc::try_unwrap) {
-            None => RootDirectory::make(store)?,
+            None => {
+                let root = RootDirectory { work: store.work_dir()?, seen: Seen::default() };
+                fs_err::create_dir(root.path())?;
+                root
+            }
             Some(Ok(own)) => own,
-            Some(Err(shared)) => copy(&shared, store)?,
+            Some(Err(shared)) => {
+                let root = RootDirectory { work: store.work_dir()?, seen: Seen::default() };
+                copy_directory(&shared.path(), &root.path())?;
+                root
+            }
         };
         let path = root.path();
         let snapshots = layers.snapshots_from(state, count)?;
@@ -95,7 +97,7 @@ impl Roots {
                 apply(tree, open_root(snapshot)?.as_fd(), handle.as_fd())?;
             }
         }
-        if !snapshots.is_empty() || count == 0 {
+        if root.seen.is_empty() || !snapshots.is_empty() {
             root.seen = walk(&path)?;
         }
         Ok(root)
@@ -125,25 +127,4 @@ impl Roots {
         }
         (0, None)
     }
-}
-
-/// Copies a directory that others go on from as well.
-fn copy(from: &RootDirectory, store: &Store) -> Result<RootDirectory, Error> {
-    let mut root = RootDirectory::make(store)?;
-    let path = from.path();
-    let all = scan(&path, Reading::Root, &|_, _| Verdict::Keep)?;
-    let (from, to) = (open_root(&path)?, open_root(&root.path())?);
-    apply(&all.tree, from.as_fd(), to.as_fd())?;
-    copy_attributes(&path, &root.path())?;
-    root.seen = walk(&root.path())?;
-    Ok(root)
-}
-
-/// Gives a directory the owner and mode of another.
-fn copy_attributes(from: &Path, to: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = fs_err::metadata(from)?;
-    fs_err::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
-    fs_err::set_permissions(to, metadata.permissions())?;
-    Ok(())
 }

@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::support::container::RunningPod;
 use crate::support::web::Web;
-use crate::support::{self, Context, Image, Kairn, Outcome, can_run};
+use crate::support::{self, Context, Image, Kairn, Outcome, Pod, Profile, can_run};
 
 /// How many cases there are at least.
 const AT_LEAST: usize = 250;
@@ -56,18 +57,27 @@ struct Expect {
     says: Vec<String>,
     /// The exit code; 0 if none.
     error: i32,
+    /// What a build says instead where there are no namespaces, with the exit code 2.
+    without_namespaces: Option<String>,
+    /// Set where what a RUN sees needs mounts: a file system that is read-only, or of a size.
+    needs_mounts: bool,
+    /// Set where two builds give two images: the case writes a random number, or the like.
+    varies: bool,
     /// What `kairn check` finds: `Rule:line`, all of it.
     lints: Option<Vec<String>>,
 }
 
 impl Expect {
     fn expects_something(&self) -> bool {
-        let lists = [&self.tree, &self.absent, &self.history, &self.output, &self.says];
+        self.expects_an_image() || !self.output.is_empty() || !self.says.is_empty() || self.lints.is_some()
+    }
+
+    fn expects_an_image(&self) -> bool {
+        let lists = [&self.tree, &self.absent, &self.history];
         lists.iter().any(|list| !list.is_empty())
             || !self.config.is_empty()
             || self.layers.is_some()
             || self.layer.is_some()
-            || self.lints.is_some()
     }
 }
 
@@ -87,6 +97,18 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
+/// Where the cases run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// As root of this machine: the rung `userns`.
+    Here,
+    /// In a pod.
+    Pod(Profile),
+}
+
+/// Digests of manifests, by case.
+type Digests = BTreeMap<PathBuf, String>;
+
 #[test]
 fn every_case_gives_what_buildkit_gives() {
     let cases = cases();
@@ -97,15 +119,54 @@ fn every_case_gives_what_buildkit_gives() {
     let wanted = std::env::var("KAIRN_CASES").unwrap_or_default();
     let cases: Vec<PathBuf> =
         cases.into_iter().filter(|case| case.to_string_lossy().contains(&wanted)).collect();
+    let here = run_all(&cases, Place::Here);
+    for profile in [Profile::Default, Profile::Restricted] {
+        let there = run_all(&cases, Place::Pod(profile));
+        let different: Vec<&PathBuf> = there
+            .iter()
+            .filter(|(case, digest)| here.get(*case) != Some(*digest))
+            .map(|(case, _)| case)
+            .collect();
+        assert!(different.is_empty(), "{profile:?} gives other digests: {different:#?}");
+        eprintln!("{profile:?}: {} images, the same as here", there.len());
+    }
+}
+
+/// Runs cases, all of which must give what they expect, and returns the digests of those whose image is always the same.
+fn run_all(cases: &[PathBuf], place: Place) -> Digests {
     let web = Web::start(&folder().join("web"));
+    let pod = match place {
+        Place::Here => None,
+        Place::Pod(profile) => {
+            let tests = Path::new(env!("CARGO_TARGET_TMPDIR"));
+            let pod = Pod::new(profile).mount(tests, &tests.to_string_lossy(), "rw");
+            Some(pod.mount(Path::new(Kairn::BINARY), Kairn::BINARY, "ro").start())
+        }
+    };
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let digests = Mutex::new(Digests::new());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 let kairn = Kairn::new();
+                if let Place::Pod(profile) = place {
+                    kairn.belongs_to(profile);
+                }
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    if let Err(what) = run(case, &kairn, &web) {
-                        failures.lock().expect("no holder of this lock panics").push((case.clone(), what));
+                    match run(case, &kairn, &web, place, pod.as_ref()) {
+                        Ok(None) => {}
+                        Ok(Some(digest)) => {
+                            digests
+                                .lock()
+                                .expect("no holder of this lock panics")
+                                .insert(case.clone(), digest);
+                        }
+                        Err(what) => {
+                            failures
+                                .lock()
+                                .expect("no holder of this lock panics")
+                                .push((case.clone(), what));
+                        }
                     }
                 }
             });
@@ -114,16 +175,41 @@ fn every_case_gives_what_buildkit_gives() {
     let mut failures = failures.into_inner().expect("no holder of this lock panics");
     failures.sort();
     for (case, what) in &failures {
-        eprintln!("=== {}\n{what}\n", case.strip_prefix(folder()).expect("a case").display());
+        eprintln!("=== {place:?} {}\n{what}\n", case.strip_prefix(folder()).expect("a case").display());
     }
-    assert!(failures.is_empty(), "{} of {} cases give something else", failures.len(), cases.len());
+    assert!(
+        failures.is_empty(),
+        "{place:?}: {} of {} cases give something else",
+        failures.len(),
+        cases.len()
+    );
+    digests.into_inner().expect("no holder of this lock panics")
 }
 
-fn run(case: &Path, kairn: &Kairn, web: &Web) -> Result<(), String> {
+/// Runs a case, and returns its image's digest where every build gives the same.
+fn run(
+    case: &Path,
+    kairn: &Kairn,
+    web: &Web,
+    place: Place,
+    pod: Option<&RunningPod>,
+) -> Result<Option<String>, String> {
     let read = |name: &str| std::fs::read_to_string(case.join(name)).map_err(|e| format!("{name}: {e}"));
     let expect: Expect = toml::from_str(&read("expect.toml")?).map_err(|e| format!("expect.toml: {e}"))?;
     if expect.why.is_empty() || !expect.expects_something() {
         return Err("expect.toml says no reason, or expects nothing".to_owned());
+    }
+    if expect.error != 0 && expect.expects_an_image() {
+        return Err("expect.toml expects an error and an image".to_owned());
+    }
+    let is_check = expect.lints.is_some();
+    let needs_more = match place {
+        Place::Here => false,
+        Place::Pod(_) => is_check || expect.needs_mounts || case.to_string_lossy().contains("git"),
+    };
+    if needs_more {
+        // The pods have no Git.
+        return Ok(None);
     }
     let context = prepare(case, &expect, web)?;
     let fill = |text: &str| {
@@ -131,7 +217,6 @@ fn run(case: &Path, kairn: &Kairn, web: &Web) -> Result<(), String> {
             .replace("{web}", web.url())
             .replace("{dir}", &context.path().display().to_string())
     };
-    let is_check = expect.lints.is_some();
     let mut invocation = kairn.command(if is_check { "check" } else { "build" });
     let host = support::bases::shared().host();
     invocation =
@@ -140,6 +225,9 @@ fn run(case: &Path, kairn: &Kairn, web: &Web) -> Result<(), String> {
         invocation = invocation.env(name, fill(value));
     }
     let out = support::test_dir("case-");
+    if let Place::Pod(profile) = place {
+        profile.own(out.path());
+    }
     let layout = out.path().join("oci");
     if !expect.output.is_empty() {
         // Another case may have run the same command.
@@ -150,6 +238,9 @@ fn run(case: &Path, kairn: &Kairn, web: &Web) -> Result<(), String> {
     } else {
         invocation = invocation.args(["-o", &format!("type=oci,dest={},tar=false", layout.display())]);
     }
+    if let Some(pod) = pod {
+        invocation = invocation.in_pod(pod);
+    }
     let mut command = invocation.to_command();
     command.arg(expect.context.as_deref().map_or_else(|| context.path().display().to_string(), &fill));
     if let Some(stdin) = &expect.stdin {
@@ -158,6 +249,34 @@ fn run(case: &Path, kairn: &Kairn, web: &Web) -> Result<(), String> {
     }
     let outcome = Outcome::of(&mut command);
     let mut wrong = String::new();
+    let no_runs = outcome.code == 3 && outcome.stderr.contains("there is no way to isolate a RUN here");
+    if place == Place::Pod(Profile::Restricted) && no_runs {
+        return Ok(None);
+    }
+    if let (Place::Pod(Profile::Default), Some(refusal)) = (place, &expect.without_namespaces) {
+        if outcome.code != 2 || !outcome.stderr.contains(refusal) {
+            let _ = writeln!(wrong, "without namespaces, exit code 2 and `{refusal}` were expected");
+        }
+    } else {
+        check_outcome(&expect, &outcome, &fill, &mut wrong);
+        if let Some(lints) = &expect.lints {
+            check_lints(lints, &outcome, &mut wrong);
+        } else if outcome.code == 0 {
+            check_image(&expect, &Image::from_layout(&layout, "latest"), &mut wrong);
+        }
+    }
+    if wrong.is_empty() {
+        let is_image = outcome.code == 0 && !is_check;
+        return Ok((is_image && !expect.varies).then(|| outcome.digest()));
+    }
+    Err(format!(
+        "{}\n{wrong}--- Dockerfile\n{}--- {outcome}",
+        expect.why,
+        read("Dockerfile").unwrap_or_default()
+    ))
+}
+
+fn check_outcome(expect: &Expect, outcome: &Outcome, fill: &dyn Fn(&str) -> String, wrong: &mut String) {
     if outcome.code != expect.error || outcome.stderr.contains("panicked") {
         let _ = writeln!(wrong, "exit code {} was expected", expect.error);
     }
@@ -169,19 +288,6 @@ fn run(case: &Path, kairn: &Kairn, web: &Web) -> Result<(), String> {
             let _ = writeln!(wrong, "no RUN printed `{text}`");
         }
     }
-    if let Some(lints) = &expect.lints {
-        check_lints(lints, &outcome, &mut wrong);
-    } else if outcome.code == 0 {
-        check_image(&expect, &Image::from_layout(&layout, "latest"), &mut wrong);
-    }
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "{}\n{wrong}--- Dockerfile\n{}--- {outcome}",
-        expect.why,
-        read("Dockerfile").unwrap_or_default()
-    ))
 }
 
 /// Makes a copy of a case's context, with its Dockerfile.

@@ -77,6 +77,14 @@ impl Profile {
         if matches!(self, Self::Restricted | Self::Nonroot) { 1000 } else { 0 }
     }
 
+    /// Makes a directory that the profile's user owns.
+    pub(crate) fn own(self, dir: &Path) -> PathBuf {
+        std::fs::create_dir_all(dir).expect("a directory for the pod");
+        std::os::unix::fs::chown(dir, Some(self.uid()), Some(self.uid())).expect("its owner");
+        set_mode(dir, 0o755);
+        dir.to_owned()
+    }
+
     fn process(self, args: &[String], env: &[String]) -> Value {
         let mut bounding: Vec<&str> =
             if self == Self::Restricted { Vec::new() } else { DEFAULT_CAPABILITIES.to_vec() };
@@ -155,21 +163,72 @@ impl Pod {
 
     /// Runs a command in the pod.
     pub(crate) fn run(&self, args: &[&str]) -> Outcome {
+        run_bundle(&self.spec(args))
+    }
+
+    /// Starts the pod, for commands to be run in it one after another.
+    pub(crate) fn start(&self) -> RunningPod {
+        let bundle = test_dir("pod-");
+        let spec = self.spec(&["sh", "-c", "echo ready; exec sleep infinity"]);
+        std::fs::write(bundle.path().join("config.json"), spec.to_string()).expect("the pod's config");
+        let name = container_name();
+        let mut runc = Command::new("runc");
+        runc.arg("--root").arg(bundle.path().join("state")).args(["run", "--bundle"]).arg(bundle.path());
+        let mut child = runc
+            .arg(&name)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("runc starts");
+        let mut line = String::new();
+        let stdout = child.stdout.as_mut().expect("standard output is piped");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a line");
+        assert_eq!(line, "ready\n", "the pod starts");
+        RunningPod { bundle, name, child }
+    }
+
+    fn spec(&self, args: &[&str]) -> Value {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        run_bundle(&json!({
+        json!({
             "ociVersion": "1.0.2", "hostname": "pod",
             "root": { "path": bases::debian_rootfs(), "readonly": true },
             "process": self.profile.process(&args, &self.env),
             "mounts": self.mounts, "linux": self.profile.linux(),
-        }))
+        })
     }
 
     /// Makes a directory that the pod's user owns, for a store.
     pub(crate) fn own(&self, dir: &Path) -> PathBuf {
-        std::fs::create_dir_all(dir).expect("a directory for the pod");
-        std::os::unix::fs::chown(dir, Some(self.profile.uid()), Some(self.profile.uid())).expect("its owner");
-        set_mode(dir, 0o755);
-        dir.to_owned()
+        self.profile.own(dir)
+    }
+}
+
+/// A pod that waits for commands.
+pub(crate) struct RunningPod {
+    bundle: tempfile::TempDir,
+    name: String,
+    child: std::process::Child,
+}
+
+impl RunningPod {
+    /// The words to put before a program and its arguments, to run it in the pod.
+    pub(crate) fn exec(&self, env: &[(String, String)]) -> Vec<String> {
+        let state = self.bundle.path().join("state");
+        let mut words: Vec<String> =
+            ["runc", "--root", &state.to_string_lossy(), "exec"].map(str::to_owned).to_vec();
+        for (name, value) in env {
+            words.extend(["-e".to_owned(), format!("{name}={value}")]);
+        }
+        words.push(self.name.clone());
+        words
+    }
+}
+
+impl Drop for RunningPod {
+    fn drop(&mut self) {
+        let state = self.bundle.path().join("state");
+        let _ = Command::new("runc").arg("--root").arg(state).args(["kill", &self.name, "KILL"]).status();
+        let _ = self.child.wait();
     }
 }
 
@@ -217,17 +276,22 @@ fn standard_mounts() -> Vec<Value> {
         json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
                 "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] }),
         tmpfs("/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        json!({ "destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "ro", "nosuid", "noexec", "nodev"] }),
         tmpfs("/tmp", &["mode=1777"]),
         tmpfs("/opt", &["mode=755"]),
         tmpfs("/mnt", &["mode=755"]),
     ]
 }
 
-fn run_bundle(spec: &Value) -> Outcome {
+fn container_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("kairn-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn run_bundle(spec: &Value) -> Outcome {
     let bundle = test_dir("bundle-");
     std::fs::write(bundle.path().join("config.json"), spec.to_string()).expect("the container's config");
-    let name = format!("kairn-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = container_name();
     let mut runc = Command::new("runc");
     runc.arg("--root")
         .arg(bundle.path().join("state"))

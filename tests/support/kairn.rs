@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::container::{Profile, RunningPod};
 use super::tools::test_dir;
 use super::{Context, Image, Registry};
 
@@ -36,6 +37,12 @@ impl Kairn {
     /// Returns `$KAIRN_ROOT`.
     pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("root")
+    }
+
+    /// Gives the store to the user of a pod.
+    pub(crate) fn belongs_to(&self, profile: Profile) {
+        profile.own(&self.root());
+        profile.own(&self.dir.path().join("home"));
     }
 
     /// Prepares `kairn build` of a context, with loopback registries reached over http.
@@ -175,6 +182,15 @@ impl Invocation {
     pub(crate) fn wrapped<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
         self.wrapper = wrapper.into_iter().map(|word| word.as_ref().to_owned()).collect();
         self
+    }
+
+    /// Runs the command in a pod, which has the test's folders where they are here.
+    pub(crate) fn in_pod(mut self, pod: &RunningPod) -> Self {
+        let env: Vec<(String, String)> = std::mem::take(&mut self.env)
+            .into_iter()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .collect();
+        self.wrapped(pod.exec(&env))
     }
 
     /// Returns the process to start.

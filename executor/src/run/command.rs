@@ -186,16 +186,18 @@ impl Runner<'_> {
             Err(Error::user(format!("`RUN {flag}` needs {what}, which the isolation `{rung}` does not have"))
                 .with_help("see `kairn doctor` for what would give this container namespaces"))
         };
+        if op.network == Network::Host && !grants.host_network {
+            return refused("--network=host", "network.host");
+        }
+        if op.security == Security::Insecure && !grants.insecure {
+            return refused("--security=insecure", "security.insecure");
+        }
         match (op.network, op.security) {
             (Network::None, _) if self.settings.rung == Rung::Chroot => {
                 missing("--network=none", "a network namespace")
             }
             (_, Security::Insecure) if self.settings.rung == Rung::Chroot => {
                 missing("--security=insecure", "every capability")
-            }
-            (Network::Host, _) if !grants.host_network => refused("--network=host", "network.host"),
-            (_, Security::Insecure) if !grants.insecure => {
-                refused("--security=insecure", "security.insecure")
             }
             _ => Ok(()),
         }

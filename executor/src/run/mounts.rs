@@ -23,8 +23,10 @@ use super::{Outcome, Runner};
 use crate::context::Context;
 use crate::copy::{View, select};
 use crate::error::{Error, Named as _, host_path};
+use crate::events::EventKind;
 use crate::grants::AgentSource;
 use crate::sandbox::{self, Rung};
+use crate::snapshot::apply::copy_directory;
 use crate::snapshot::read::open_file;
 use crate::tree::{LastComponent, NodeKind, StackedTree};
 
@@ -128,17 +130,29 @@ impl Runner<'_> {
             let number = u16::try_from(index).unwrap_or(u16::MAX);
             let has_input = self.graph.inputs(step).iter().any(|(input, _)| *input == Input::Mount(number));
             let input = has_input.then(|| self.input(step, Input::Mount(number)));
-            let folder = match folders.remove(&index) {
-                Some(occupied) => occupied,
-                None => {
-                    let folder = work.join(format!("mount-{index}"));
-                    fs_err::create_dir(&folder)?;
-                    folder
-                }
-            };
-            self.mount(mount, input, &folder, &mut done)?;
+            let work = work.join(format!("mount-{index}"));
+            fs_err::create_dir(&work)?;
+            let folder = folders.remove(&index).unwrap_or_else(|| work.clone());
+            self.mount(mount, input, &folder, &work, &mut done)?;
+            self.note_what_mounts_lack(step, mount);
         }
         Ok(done)
+    }
+
+    /// Says what a mount cannot be without mounts.
+    fn note_what_mounts_lack(&self, step: StepId, mount: &Mount) {
+        let lack = match &mount.kind {
+            _ if self.settings.rung != Rung::Chroot => return,
+            MountKind::Tmpfs { size_bytes: Some(_) } => "has no limit of its size",
+            MountKind::Tmpfs { size_bytes: None } => "is on disk, not in memory",
+            MountKind::Bind { read_write: false, .. } | MountKind::Cache { read_only: true, .. } => {
+                "can be written to; what is written is thrown away"
+            }
+            _ => return,
+        };
+        let target = mount.target.as_deref().unwrap_or_default();
+        let notice = format!("the isolation `chroot` mounts nothing: `{target}` {lack}");
+        self.events.step(step, EventKind::Notice(notice));
     }
 
     /// Takes the directories of all cache mounts, by the mounts' numbers, with the locks that their sharing asks for.
@@ -186,15 +200,22 @@ impl Runner<'_> {
         mount: &Mount,
         input: Option<Outcome>,
         folder: &Path,
+        work: &Path,
         done: &mut Mounts,
     ) -> Result<(), Error> {
         let source = match &mount.kind {
             MountKind::Bind { source, read_write } => {
                 let input = input.expect("the compiler gives every bind its input");
-                Some(self.bind(input, source, *read_write, folder)?)
+                Some(self.bind(input, source, *read_write, work)?)
             }
             MountKind::Cache { source, read_only, mode, uid, gid, .. } => {
-                let path = self.cache(folder, (*mode, *uid, *gid), input.map(|input| (input, &**source)))?;
+                let mut path =
+                    self.cache(folder, (*mode, *uid, *gid), input.map(|input| (input, &**source)))?;
+                if *read_only && self.settings.rung == Rung::Chroot {
+                    let copy = work.join("read-only");
+                    copy_directory(&path, &copy)?;
+                    path = copy;
+                }
                 Some(sandbox::MountSource::Bind { path, read_only: *read_only })
             }
             MountKind::Tmpfs { size_bytes } => Some(sandbox::MountSource::Tmpfs { size_bytes: *size_bytes }),
@@ -220,7 +241,7 @@ impl Runner<'_> {
                 };
                 let target = mount.target.clone().unwrap_or_default();
                 done.env.push(("SSH_AUTH_SOCK".to_owned(), target));
-                let relay = Relay::start(path.clone(), &folder.join("agent"))?;
+                let relay = Relay::start(path.clone(), &work.join("agent"))?;
                 chown(&relay.path, Some(*uid), Some(*gid)).named("set the owner of", &relay.path)?;
                 fs_err::set_permissions(&relay.path, std::fs::Permissions::from_mode(*mode))?;
                 let path = relay.path.clone();

@@ -55,7 +55,7 @@ fn run(plan: &Plan, root: &Path, placed: &Placed) -> Report {
             drop((answer_end, theirs));
             let child = Pid::from_raw(child).expect("fork gives the parent a positive number");
             let supervisor = receive_descriptor(&ours)
-                .map(|listener| supervisor::Supervisor::start(listener, root, plan, placed))
+                .map(|listener| supervisor::Supervisor::start(listener, child, root, plan, placed))
                 .transpose();
             if let Err(error) = supervisor {
                 let _ = rustix::process::kill_process(child, Signal::KILL);

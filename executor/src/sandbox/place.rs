@@ -22,6 +22,9 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// Where the supervisor makes links to programs, on behalf of any user: short, so that it fits over a path of /proc.
+pub(super) const LINK_FOLDER: &str = "/dev/.k";
+
 /// A secret, whose place on the disk is an empty file.
 pub(crate) struct Secret {
     /// The place, as the command names it once all links are followed.
@@ -212,6 +215,7 @@ fn fill_dev(dev: &Path) -> Result<bool> {
     for (name, text) in LINKS {
         rustix::fs::symlink(text, dev.join(name)).trying(what)?;
     }
+    make_directory(&dev.join(".k"), 0o1777)?;
     make_directory(&dev.join("pts"), 0o755)?;
     make_directory(&dev.join("mqueue"), 0o1777)?;
     make_directory(&dev.join("shm"), 0o1777)?;

@@ -3,11 +3,12 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::read::open_file;
+use super::read::{Reading, Verdict, open_file, open_root, scan};
 use super::unpack::{make_device, open_beneath, set_directory, set_metadata};
 use crate::error::{Error, Named as _, host_path};
 use crate::tree::{LayerTree, Node, NodeKind, file_name, parent};
@@ -45,6 +46,21 @@ pub fn apply(tree: &LayerTree, files: BorrowedFd<'_>, root: BorrowedFd<'_>) -> R
         let node = Node { opaque: false, ..node.clone() };
         set_directory(root, path, &node).named("set the attributes of", &host_path(path))?;
     }
+    Ok(())
+}
+
+/// Copies a root file system, or any directory, with everything about it.
+///
+/// # Errors
+/// Fails where the disk does.
+pub fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs_err::create_dir(to)?;
+    let all = scan(from, Reading::Root, &|_, _| Verdict::Keep)?;
+    apply(&all.tree, open_root(from)?.as_fd(), open_root(to)?.as_fd())?;
+    let metadata = fs_err::metadata(from)?;
+    fs_err::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
+    fs_err::set_permissions(to, metadata.permissions())?;
     Ok(())
 }
 

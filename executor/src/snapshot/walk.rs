@@ -91,6 +91,11 @@ impl Seen {
         Some(&self.names[at].1)
     }
 
+    /// Whether nothing was seen, or nobody looked.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
     /// The time of the last change of anything.
     pub fn newest(&self) -> (i64, u64) {
         self.names.iter().map(|(_, stamp)| stamp.changed).max().unwrap_or_default()

@@ -278,7 +278,7 @@ impl Supervisor {
         let Some(inside) = super::super::chroot::inside(&self.root, &place) else {
             return Ok(Answer::Error(libc::EACCES));
         };
-        let link = format!("/dev/.{}", self.next_link());
+        let link = format!("{}/{}", super::super::place::LINK_FOLDER, self.next_link());
         if link.len() > path.len() || inside.as_os_str().as_bytes().ends_with(b" (deleted)") {
             return Ok(Answer::Error(libc::ENOENT));
         }

@@ -32,7 +32,9 @@ impl Memory {
     /// Opens the memory of a process that is about to change its ids.
     pub(super) fn remember(&self, thread: i32) {
         let Some(process) = super::paths::process_of(thread) else { return };
-        let Ok(file) = File::options().read(true).write(true).open(format!("/proc/{process}/mem")) else { return };
+        let Ok(file) = File::options().read(true).write(true).open(format!("/proc/{process}/mem")) else {
+            return;
+        };
         let mut remembered = self.remembered.lock().expect("no holder of this lock panics");
         remembered.retain(|(other, _)| *other != process);
         if remembered.len() == MAX_REMEMBERED {
@@ -86,7 +88,8 @@ impl Memory {
         let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
         // SAFETY: `local` describes `bytes`, which are only read; the remote address is the other process's affair.
-        let written = unsafe { libc::process_vm_writev(thread, &raw const local, 1, &raw const remote, 1, 0) };
+        let written =
+            unsafe { libc::process_vm_writev(thread, &raw const local, 1, &raw const remote, 1, 0) };
         match usize::try_from(written) {
             Ok(written) if written == bytes.len() => Ok(()),
             Ok(_) => Err(io::Error::from_raw_os_error(libc::EFAULT)),

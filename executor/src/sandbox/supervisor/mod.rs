@@ -78,6 +78,8 @@ pub(super) struct Supervisor {
     hostname: String,
     secrets: Vec<Secret>,
     own_pid: i32,
+    /// The process of the RUN's command.
+    command: i32,
     memory: memory::Memory,
     /// How many programs were started by way of a link.
     links_made: AtomicU64,
@@ -85,7 +87,13 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Answers calls from now on, until nobody is left to call.
-    pub(super) fn start(listener: OwnedFd, root: &Path, plan: &Plan, placed: &Placed) -> io::Result<()> {
+    pub(super) fn start(
+        listener: OwnedFd,
+        command: rustix::process::Pid,
+        root: &Path,
+        plan: &Plan,
+        placed: &Placed,
+    ) -> io::Result<()> {
         let mut links: Vec<(Vec<u8>, Vec<u8>)> = [
             ("/dev/fd", "/proc/self/fd"),
             ("/dev/stdin", "/proc/self/fd/0"),
@@ -109,6 +117,7 @@ impl Supervisor {
             hostname: plan.hostname.clone(),
             secrets: secrets.collect::<io::Result<_>>()?,
             own_pid: rustix::process::getpid().as_raw_nonzero().get(),
+            command: command.as_raw_nonzero().get(),
             memory: memory::Memory::default(),
             links_made: AtomicU64::new(0),
             listener,

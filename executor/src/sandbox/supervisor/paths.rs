@@ -111,6 +111,8 @@ impl Supervisor {
             [b"mounts"] => return Some(Target::Text(MOUNTS)),
             [number, below @ ..] if number.iter().all(u8::is_ascii_digit) => {
                 let Ok(pid) = text(number).parse::<i32>() else { return Some(Target::Missing) };
+                // The command is to its RUN what process 1 is to a container.
+                let pid = if pid == 1 { self.command } else { pid };
                 if !self.is_ours(pid, call) {
                     return Some(Target::Missing);
                 }
