@@ -23,3 +23,4 @@ mod reproducible;
 mod run;
 mod sources;
 mod stages;
+mod stock;
