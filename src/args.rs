@@ -25,6 +25,29 @@ pub enum Command {
     Graph(Graph),
     /// Check a Dockerfile for mistakes and bad habits; nothing is built
     Check(Check),
+    /// Say what this container allows, how RUNs are isolated in it, and what would be needed for better
+    Doctor(Doctor),
+}
+
+/// `kairn doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    pub format: DoctorFormat,
+    /// Where results are kept [default: a folder of the user's cache]
+    #[arg(long, env = "KAIRN_ROOT", value_name = "DIR")]
+    pub kairn_root: Option<PathBuf>,
+}
+
+/// Form of [`Doctor`]'s answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    /// To read
+    #[default]
+    Text,
+    /// A JSON object
+    Json,
 }
 
 /// Which Dockerfile, and what of it.

@@ -1,11 +1,11 @@
 //! What the program takes from the machine: folders, credentials, name resolution.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
-use kairn_executor::Settings;
+use kairn_executor::{Error, Settings};
 use kairn_executor::events::{Event, Events};
 use kairn_executor::grants::Grants;
 use kairn_executor::pull::Puller;
@@ -44,14 +44,7 @@ pub struct Workshop {
 impl Workshop {
     /// Opens the store and prepares to reach registries; RUNs are not prepared for.
     pub fn open(input: &Input) -> Result<Self, Failure> {
-        let root = match &input.kairn_root {
-            Some(root) => std::path::absolute(root).unwrap_or_else(|_| root.clone()),
-            None => default_root()?,
-        };
-        let store = Arc::new(Store::open(&root).map_err(|e| {
-            let help = e.help();
-            Failure { help, ..Failure::environment(chain(&e)) }
-        })?);
+        let store = Arc::new(open_store(input.kairn_root.as_deref())?);
         let client = client(&input.registries)?;
         let (sender, receiver) = mpsc::channel();
         let events = Events::new(sender);
@@ -63,8 +56,7 @@ impl Workshop {
             contexts: BTreeMap::new(),
             jobs: (2 * cores).max(8),
             no_cache: false,
-            program: std::env::current_exe()
-                .map_err(|e| Failure::environment(format!("cannot find the program itself: {e}")))?,
+            program: program()?,
             rung: Rung::None,
             refused: None,
             sync: false,
@@ -75,6 +67,26 @@ impl Workshop {
         };
         Ok(Self { settings, client, events, receiver })
     }
+}
+
+/// Opens the store that the user wants, or the default one.
+pub fn open_store(root: Option<&Path>) -> Result<Store, Failure> {
+    let root = match root {
+        Some(root) => std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
+        None => default_root()?,
+    };
+    Store::open(&root).map_err(|e| of_store(&e))
+}
+
+/// This program, to be started again.
+pub fn program() -> Result<PathBuf, Failure> {
+    std::env::current_exe()
+        .map_err(|e| Failure::environment(format!("cannot find the program itself: {e}")))
+}
+
+/// Turns an error of the store into what the user reads.
+pub fn of_store(error: &Error) -> Failure {
+    Failure { help: error.help(), ..Failure::environment(chain(error)) }
 }
 
 /// A client for all registries, with the credentials that Docker and Podman keep.

@@ -12,6 +12,7 @@ mod args;
 mod commands;
 mod failure;
 mod inputs;
+mod ladder;
 mod machine;
 mod progress;
 
@@ -31,15 +32,15 @@ fn main() -> ExitCode {
     if first == Some(HELPER_ARGUMENT.as_ref()) {
         return exit_code(child::main());
     }
-    if first == Some(PROBE_ARGUMENT.as_ref()) && arguments.len() > 3 {
-        return exit_code(probe::main(&arguments[2], &arguments[3]));
-    }
     let inside = first == Some(NAMESPACE_ARGUMENT.as_ref()) && arguments.len() > 3;
     if inside {
         if userns::enter(&arguments[2], &arguments[3]).is_err() {
             return exit_code(failure::ENVIRONMENT);
         }
         arguments.drain(1..4);
+    }
+    if arguments.get(1).is_some_and(|first| first == PROBE_ARGUMENT) && arguments.len() > 3 {
+        return exit_code(probe::main(&arguments[2], &arguments[3]));
     }
     let args = match Args::try_parse_from(&arguments) {
         Ok(args) => args,
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         }
         Command::Graph(graph) => commands::graph::run(&graph),
         Command::Check(check) => commands::check::run(&check),
+        Command::Doctor(doctor) => commands::doctor::run(&doctor),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

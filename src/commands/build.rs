@@ -9,17 +9,16 @@ use kairn_executor::assemble::AssembledImage;
 use kairn_executor::events::EventKind;
 use kairn_executor::grants::Grants;
 use kairn_executor::publish::{Sink, publish};
-use kairn_executor::sandbox::Rung;
-use kairn_executor::sandbox::probe::{self, Probe};
 use kairn_executor::sandbox::userns::Refused;
-use kairn_executor::{Error, Settings};
+use kairn_executor::Error;
 use kairn_image::reference::Reference;
 use kairn_spec::Diagnostic;
 use serde_json::json;
 
-use crate::args::{Allow, Build, Isolation};
+use crate::args::{Allow, Build};
 use crate::failure::{Failure, chain, code};
 use crate::inputs::{self, Project, SourceFile, grants};
+use crate::ladder;
 use crate::machine::{self, Workshop};
 use crate::progress::{self, Summary};
 
@@ -42,7 +41,12 @@ pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure>
     if let Some(text) = &compiled.source_date_epoch {
         settings.epoch = machine::epoch(text)?;
     }
-    (settings.rung, settings.refused) = rung(args.isolation, namespaces, &settings)?;
+    let folder = settings.store.work_dir().map_err(|e| machine::of_store(&e))?;
+    let program = &settings.program;
+    let namespaces = ladder::namespaces(namespaces, program, folder.path());
+    let choice = ladder::choose(args.isolation, namespaces, program, folder.path())?;
+    drop(folder);
+    (settings.rung, settings.refused) = (choice.rung, choice.refused);
     settings.sync = args.sync;
     if graph.topological().into_iter().any(|step| matches!(graph.op(step), Op::Run(_))) {
         let reason = settings.refused.as_ref().map(|refused| format!(" ({refused})")).unwrap_or_default();
@@ -70,45 +74,6 @@ pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure>
         report(args, image, &tags, graph, &summary)?;
     }
     Ok(())
-}
-
-/// Finds the best rung of the ladder that can be had here, and why there is no better one.
-fn rung(
-    isolation: Isolation,
-    namespaces: Result<(), Refused>,
-    settings: &Settings,
-) -> Result<(Rung, Option<Refused>), Failure> {
-    let refused = |refused: Refused| {
-        Failure::environment(format!("`--isolation` cannot be had: {}", refused.reason))
-            .with_help(refused.help)
-    };
-    let folder = settings.store.work_dir().map_err(|e| of_store(&e))?;
-    let namespaces = namespaces.and_then(|()| {
-        Probe::Overlay.run(&settings.program, folder.path()).map_err(|error| Refused {
-            reason: format!("directories of the store cannot be stacked ({error})"),
-            help: "point `--kairn-root` at a volume: the store must not lie on an overlay file system"
-                .to_owned(),
-        })
-    });
-    let namespaces = match (isolation, namespaces) {
-        (Isolation::None, _) => return Ok((Rung::None, None)),
-        (Isolation::Auto | Isolation::Userns, Ok(())) => return Ok((Rung::Userns, None)),
-        (Isolation::Userns, Err(reason)) => return Err(refused(reason)),
-        (Isolation::Auto | Isolation::Chroot, namespaces) => namespaces.err(),
-    };
-    match (isolation, probe::chroot(&settings.program, folder.path())) {
-        (_, Ok(())) => Ok((Rung::Chroot, namespaces)),
-        (Isolation::Chroot, Err(reason)) => Err(refused(reason)),
-        (_, Err(reason)) => {
-            let namespaces = namespaces.map(|refused| format!("{refused}; ")).unwrap_or_default();
-            let reason = Refused { reason: format!("{namespaces}{}", reason.reason), help: reason.help };
-            Ok((Rung::None, Some(reason)))
-        }
-    }
-}
-
-fn of_store(error: &Error) -> Failure {
-    Failure { help: error.help(), ..Failure::environment(chain(error)) }
 }
 
 /// Writes the results: to standard output, and to the files that were asked for.

