@@ -47,7 +47,8 @@ pub fn choose(
     folder: &Path,
 ) -> Result<Choice, Failure> {
     let cannot = |refused: Refused| {
-        Failure::environment(format!("`--isolation` cannot be had: {}", refused.reason)).with_help(refused.help)
+        Failure::environment(format!("`--isolation` cannot be had: {}", refused.reason))
+            .with_help(refused.help)
     };
     let refused = match (isolation, namespaces) {
         (Isolation::None, _) => return Ok(Choice { rung: Rung::None, refused: None }),

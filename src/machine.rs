@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
-use kairn_executor::{Error, Settings};
 use kairn_executor::events::{Event, Events};
 use kairn_executor::grants::Grants;
 use kairn_executor::pull::Puller;
 use kairn_executor::sandbox::Rung;
 use kairn_executor::store::Store;
+use kairn_executor::{Error, Settings};
 use kairn_image::registry::auth::CredentialFiles;
 use kairn_image::registry::{self, Client, Mirror, Proxies};
 
@@ -80,8 +80,7 @@ pub fn open_store(root: Option<&Path>) -> Result<Store, Failure> {
 
 /// This program, to be started again.
 pub fn program() -> Result<PathBuf, Failure> {
-    std::env::current_exe()
-        .map_err(|e| Failure::environment(format!("cannot find the program itself: {e}")))
+    std::env::current_exe().map_err(|e| Failure::environment(format!("cannot find the program itself: {e}")))
 }
 
 /// Turns an error of the store into what the user reads.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kairn_compiler::{Graph, Op};
+use kairn_executor::Error;
 use kairn_executor::assemble::AssembledImage;
 use kairn_executor::events::EventKind;
 use kairn_executor::grants::Grants;
 use kairn_executor::publish::{Sink, publish};
 use kairn_executor::sandbox::userns::Refused;
-use kairn_executor::Error;
 use kairn_image::reference::Reference;
 use kairn_spec::Diagnostic;
 use serde_json::json;

@@ -125,7 +125,9 @@ fn weaknesses(rung: Rung, allowed: &dyn Fn(Probe) -> bool) -> Vec<&'static str> 
             weak.push("a RUN can send signals to the builder (Linux 6.12 with Landlock prevents it)");
         }
         weak.push("programs with the setuid bit give no rights in a RUN (sudo)");
-        weak.push("read-only mounts can be written to, and tmpfs has no size; what is written is thrown away");
+        weak.push(
+            "read-only mounts can be written to, and tmpfs has no size; what is written is thrown away",
+        );
     }
     weak
 }

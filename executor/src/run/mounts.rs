@@ -415,12 +415,10 @@ fn copy_out(view: &View, ownership: Ownership, source: &str, copy: &Path) -> Res
                 NodeKind::Directory => {
                     fs_err::create_dir_all(&to)?;
                     directories.push((to, (uid, gid), node.mode, time));
-                    continue;
                 }
                 NodeKind::Symlink { target } => {
                     fs_err::os::unix::fs::symlink(host_path(target), &to)?;
                     std::os::unix::fs::lchown(&to, Some(uid), Some(gid)).named("set the owner of", &to)?;
-                    continue;
                 }
                 NodeKind::File { .. } => {
                     let mut from = open_file(view.roots[found.layer].as_fd(), &path)?;

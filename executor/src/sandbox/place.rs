@@ -229,12 +229,11 @@ fn fill_dev(dev: &Path) -> Result<bool> {
             Mode::from(0o666),
             rustix::fs::makedev(major, minor),
         );
-        match made {
-            Ok(()) => rustix::fs::chmod(&path, Mode::from(0o666)).trying(what)?,
-            Err(_) => {
-                work = false;
-                std::fs::write(&path, "").map_err(|error| Refusal { what: what.to_owned(), error })?;
-            }
+        if made.is_ok() {
+            rustix::fs::chmod(&path, Mode::from(0o666)).trying(what)?;
+        } else {
+            work = false;
+            std::fs::write(&path, "").map_err(|error| Refusal { what: what.to_owned(), error })?;
         }
     }
     // Where the disk is mounted without devices, a node can be made and not opened.

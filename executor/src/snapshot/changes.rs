@@ -10,15 +10,17 @@ use crate::BUILD_TIME;
 use crate::error::Error;
 use crate::tree::{Found, LayerTree, Node, NodeKind, StackedTree, ancestors};
 
-/// Leaves in a tree what differs from the state below it, and the directories that this stands in. `digest` gives the
-/// BLAKE3 of a file of the tree.
+/// Gives the BLAKE3 of a file of the tree.
+pub(crate) type DigestOf<'a> = &'a mut dyn FnMut(&[u8]) -> Result<[u8; 32], Error>;
+
+/// Leaves in a tree what differs from the state below it, and the directories that this stands in.
 ///
 /// # Errors
 /// Those of `digest`.
 pub(crate) fn keep_changes(
     tree: &mut LayerTree,
     below: &StackedTree,
-    digest: &mut dyn FnMut(&[u8]) -> Result<[u8; 32], Error>,
+    digest: DigestOf<'_>,
 ) -> Result<(), Error> {
     spell_out_opaque(tree, below);
     tree.nodes.retain(|path, node| node.kind != NodeKind::Whiteout || below.lookup(path).is_some());
@@ -75,7 +77,7 @@ pub(crate) fn whiteout() -> Node {
 fn unchanged_files(
     tree: &LayerTree,
     below: &StackedTree,
-    digest: &mut dyn FnMut(&[u8]) -> Result<[u8; 32], Error>,
+    digest: DigestOf<'_>,
 ) -> Result<BTreeSet<Vec<u8>>, Error> {
     let mut files: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
     for (path, node) in &tree.nodes {
@@ -110,12 +112,7 @@ fn has_same_attributes(node: &Node, before: &Node) -> bool {
         && a.xattrs == b.xattrs
 }
 
-fn has_same_content(
-    node: &Node,
-    before: &Node,
-    path: &[u8],
-    digest: &mut dyn FnMut(&[u8]) -> Result<[u8; 32], Error>,
-) -> Result<bool, Error> {
+fn has_same_content(node: &Node, before: &Node, path: &[u8], digest: DigestOf<'_>) -> Result<bool, Error> {
     match (&node.kind, &before.kind) {
         (
             NodeKind::File { size_bytes, .. },

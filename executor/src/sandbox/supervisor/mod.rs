@@ -211,7 +211,7 @@ impl Supervisor {
         let mut response = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags: 0 };
         match answer {
             Answer::LetThrough => {
-                response.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE.try_into().unwrap_or(1)
+                response.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE.try_into().unwrap_or(1);
             }
             Answer::Value(value) => response.val = value,
             Answer::Error(code) => response.error = -code,

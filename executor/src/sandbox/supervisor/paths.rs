@@ -84,7 +84,7 @@ impl Supervisor {
         let first = components.next()?;
         let rest: Vec<&[u8]> = components.collect();
         match first {
-            b"proc" => self.of_proc(call, &rest, follow),
+            b"proc" => Some(self.of_proc(call, &rest, follow)),
             b"sys" => outside(),
             b"dev" => match rest.as_slice() {
                 [b"pts", ..] => outside(),
@@ -96,42 +96,42 @@ impl Supervisor {
         }
     }
 
-    fn of_proc(&self, call: &Call, rest: &[&[u8]], follow: bool) -> Option<Target> {
+    fn of_proc(&self, call: &Call, rest: &[&[u8]], follow: bool) -> Target {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let process = || process_of(call.thread).unwrap_or(call.thread);
         let (base, below) = match rest {
-            [] => return Some(Target::Outside("/proc".into())),
-            [b"self"] if !follow => return Some(Target::Link("/proc/self".into(), process().to_string())),
+            [] => return Target::Outside("/proc".into()),
+            [b"self"] if !follow => return Target::Link("/proc/self".into(), process().to_string()),
             [b"thread-self"] if !follow => {
                 let text = format!("{}/task/{}", process(), call.thread);
-                return Some(Target::Link("/proc/thread-self".into(), text));
+                return Target::Link("/proc/thread-self".into(), text);
             }
             [b"self", below @ ..] => (format!("/proc/{}", process()), below),
             [b"thread-self", below @ ..] => (format!("/proc/{}/task/{}", process(), call.thread), below),
-            [b"mounts"] => return Some(Target::Text(MOUNTS)),
+            [b"mounts"] => return Target::Text(MOUNTS),
             [number, below @ ..] if number.iter().all(u8::is_ascii_digit) => {
-                let Ok(pid) = text(number).parse::<i32>() else { return Some(Target::Missing) };
+                let Ok(pid) = text(number).parse::<i32>() else { return Target::Missing };
                 // The command is to its RUN what process 1 is to a container.
                 let pid = if pid == 1 { self.command } else { pid };
                 if !self.is_ours(pid, call) {
-                    return Some(Target::Missing);
+                    return Target::Missing;
                 }
                 (format!("/proc/{pid}"), below)
             }
             other => {
                 let names: Vec<String> = other.iter().map(|name| text(name)).collect();
-                return Some(Target::Outside(Path::new("/proc").join(names.join("/"))));
+                return Target::Outside(Path::new("/proc").join(names.join("/")));
             }
         };
-        Some(self.of_process(PathBuf::from(base), below, follow))
+        self.of_process(Path::new(&base), below, follow)
     }
 
     /// What is below the folder of a process or a thread.
-    fn of_process(&self, base: PathBuf, below: &[&[u8]], follow: bool) -> Target {
+    fn of_process(&self, base: &Path, below: &[&[u8]], follow: bool) -> Target {
         let joined = |names: &[&[u8]]| PathBuf::from(std::ffi::OsString::from_vec(names.join(&b'/')));
         match below {
             [b"task", thread, below @ ..] if !below.is_empty() => {
-                self.of_process(base.join("task").join(joined(&[*thread])), below, follow)
+                self.of_process(&base.join("task").join(joined(&[*thread])), below, follow)
             }
             [b"mounts"] => Target::Text(MOUNTS),
             [b"mountinfo"] => Target::Text(MOUNTINFO),
@@ -175,7 +175,7 @@ impl Supervisor {
             rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
         };
         Ok(match target {
-            Target::Outside(path) => plain(path)?,
+            Target::Outside(path) | Target::Link(path, _) => plain(path)?,
             Target::Magic(path, rest) if rest.as_os_str().is_empty() => {
                 rustix::fs::open(path, flags, Mode::empty())?
             }
@@ -184,7 +184,6 @@ impl Supervisor {
                 inside(&rustix::fs::open(path, directory, Mode::empty())?, rest)?
             }
             Target::Inside(path) => inside(&self.root_handle, path)?,
-            Target::Link(path, _) => plain(path)?,
             Target::Text(text) => self.reopen(&in_memory("mounts", text.as_bytes())?, flags)?,
             Target::Secret(number) => self.reopen(&self.secrets[*number].content, flags)?,
             Target::Missing => return Err(io::Error::from_raw_os_error(libc::ENOENT)),
