@@ -38,7 +38,7 @@ const COMMANDS: &[(&str, &str)] = &[
         "pip 7",
     ),
     ("cat <(echo substituted) > /s && cat /s", "substituted"),
-    ("ps -o args= -p 1 | cut -c1-4", "bash"),
+    ("ps -o comm= -p $$", "bash"),
     ("useradd -m bob && su -c 'id -un; cat /proc/self/status | grep -c ^Name' bob | xargs", "bob 1"),
     (
         "su -c '/usr/lib/postgresql/*/bin/initdb -D /tmp/db > /dev/null 2>&1 && head -c 2 /tmp/db/PG_VERSION' postgres \
