@@ -66,7 +66,7 @@ pub fn fetch(graph: &Graph, step: StepId, settings: &Settings) -> Result<PathBuf
     let (sender, _receiver) = std::sync::mpsc::channel();
     let events = Events::new(sender);
     let cancel = Cancel::default();
-    let layers = Materializer::new(Arc::clone(&settings.store), Arc::clone(&settings.puller));
+    let layers = Materializer::new(settings);
     let runner = Runner {
         graph,
         settings,
@@ -91,7 +91,7 @@ pub fn fetch(graph: &Graph, step: StepId, settings: &Settings) -> Result<PathBuf
 /// Fails as the first step that fails does; all others have ended by then.
 pub fn build(graph: &Graph, settings: &Settings, events: &Events) -> Result<Built, Error> {
     let cancel = Cancel::default();
-    let layers = Materializer::new(Arc::clone(&settings.store), Arc::clone(&settings.puller));
+    let layers = Materializer::new(settings);
     let runner = Runner {
         graph,
         settings,

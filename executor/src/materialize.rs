@@ -9,10 +9,12 @@ use kairn_image::Digest;
 use kairn_image::compression::decompress;
 use kairn_image::layer::read_layer;
 
+use crate::build::Settings;
 use crate::copy::View;
 use crate::error::Error;
 use crate::parallel::each;
 use crate::pull::Puller;
+use crate::sandbox::Rung;
 use crate::snapshot::read::{open_file, open_root};
 use crate::snapshot::unpack::{self, Unpack};
 use crate::state::{State, StateLayer};
@@ -27,13 +29,17 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 pub struct Materializer {
     store: Arc<Store>,
     puller: Arc<Puller>,
+    /// How layers are unpacked: with everything, or where no RUN needs that, without owners, which anybody can.
+    unpack: Unpack,
     trees: Mutex<BTreeMap<Digest, Arc<LayerTree>>>,
 }
 
 impl Materializer {
-    /// Makes one that keeps what it unpacks in `store`.
-    pub fn new(store: Arc<Store>, puller: Arc<Puller>) -> Self {
-        Self { store, puller, trees: Mutex::default() }
+    /// Makes one that keeps what it unpacks in the build's store.
+    pub fn new(settings: &Settings) -> Self {
+        let unpack = if settings.rung == Rung::None { Unpack::Contents } else { Unpack::Snapshot };
+        let (store, puller) = (Arc::clone(&settings.store), Arc::clone(&settings.puller));
+        Self { store, puller, unpack, trees: Mutex::default() }
     }
 
     /// Remembers the names of a layer that was just made.
@@ -80,7 +86,7 @@ impl Materializer {
     /// # Errors
     /// As [`Self::snapshots`].
     pub fn snapshots_from(&self, state: &State, first: usize) -> Result<Vec<PathBuf>, Error> {
-        let missing = |layer: &StateLayer| self.store.snapshot(&layer.chain_id).is_none();
+        let missing = |layer: &StateLayer| self.store.snapshot(self.unpack, &layer.chain_id).is_none();
         if state.layers[first..].iter().any(missing) {
             let _lock = self.lock(state)?;
             let wanted: Vec<usize> =
@@ -101,7 +107,7 @@ impl Materializer {
         }
         state.layers[first..]
             .iter()
-            .map(|layer| self.store.snapshot(&layer.chain_id).ok_or_else(|| lost(layer)))
+            .map(|layer| self.store.snapshot(self.unpack, &layer.chain_id).ok_or_else(|| lost(layer)))
             .collect()
     }
 
@@ -129,7 +135,7 @@ impl Materializer {
         }
         let layer = &state.layers[found.layer];
         let mut bytes = Vec::new();
-        if let Some(snapshot) = self.store.snapshot(&layer.chain_id) {
+        if let Some(snapshot) = self.store.snapshot(self.unpack, &layer.chain_id) {
             let root = open_root(&snapshot)?;
             let file = open_file(root.as_fd(), &resolved)?;
             file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
@@ -186,7 +192,7 @@ impl Materializer {
             .map_err(|e| Error::world(format!("cannot open the layer {digest}"), e))?;
         let mut plain = Digesting { inner: decompress(blob).map_err(unreadable)?, hasher: sha256() };
         let tree = match into {
-            Some(into) => unpack::unpack(&mut plain, into, Unpack::Snapshot)?,
+            Some(into) => unpack::unpack(&mut plain, into, self.unpack)?,
             None => unpack::index(&mut plain)?,
         };
         std::io::copy(&mut plain, &mut std::io::sink()).map_err(unreadable)?;
@@ -206,9 +212,13 @@ impl Materializer {
         let mut below = StackedTree::default();
         for (index, layer) in state.layers.iter().enumerate() {
             if let Some(mut raw) = fresh.remove(&index) {
-                unpack::join_below(&mut raw.tree, raw.disk.as_deref(), &below)?;
+                unpack::join_below(
+                    &mut raw.tree,
+                    raw.disk.as_deref().map(|disk| (disk, self.unpack)),
+                    &below,
+                )?;
                 if let Some(disk) = &raw.disk {
-                    self.store.put_snapshot(&layer.chain_id, disk)?;
+                    self.store.put_snapshot(self.unpack, &layer.chain_id, disk)?;
                 }
                 self.put_tree(&layer.chain_id, raw.tree)?;
             }

@@ -87,7 +87,19 @@ fn where_nothing_is_allowed_a_run_is_refused_and_the_rest_is_built() {
         return;
     }
     let with_run = Context::new("FROM {busybox}\nRUN true\n");
-    let without = Context::new("FROM {busybox}\nCOPY --chown=app f /w/f\nWORKDIR /w/d\n").file("f", "x");
+    let without = Context::new(
+        "
+        FROM {busybox} AS made
+        COPY --chown=3:4 --chmod=600 f /made/f
+        FROM {busybox}
+        COPY --chown=app f /w/f
+        WORKDIR /w/d
+        COPY --from={debian} /etc /w/etc
+        COPY --from={debian} /usr/bin/perl /usr/bin/perl5.* /w/bin/
+        COPY --from=made /made /w/made
+        ",
+    )
+    .file("f", "x");
     let expected = Kairn::new().image_of(&without).tree().listing("/w");
     build_in(Profile::Restricted, &with_run).0.failed(3, &["no way to isolate a RUN", "namespace", "chroot"]);
     for profile in [Profile::Default, Profile::Restricted] {

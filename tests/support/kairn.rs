@@ -16,7 +16,7 @@ use super::tools::test_dir;
 use super::{Context, Image, Registry};
 
 /// No command of a test takes longer than this.
-const TIME_LIMIT: Duration = Duration::from_mins(4);
+const TIME_LIMIT: Duration = Duration::from_mins(10);
 
 /// A store of its own and the command that uses it. Dropping it asserts that no mount and no process is left in it.
 pub(crate) struct Kairn {

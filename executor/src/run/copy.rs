@@ -197,6 +197,6 @@ fn unpack_archive(item: &Selected, view: &View, into: &Path) -> Result<Option<(L
     }
     fs_err::create_dir(into)?;
     let file = open_file(root.as_fd(), &item.path)?;
-    let tree = unpack::unpack(file, into, Unpack::Contents)?;
+    let tree = unpack::unpack(file, into, Unpack::Archive)?;
     Ok(Some((tree, open_root(into)?)))
 }

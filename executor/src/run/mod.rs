@@ -23,6 +23,7 @@ use crate::fetch::{self, git, http};
 use crate::materialize::Materializer;
 use crate::roots::Roots;
 use crate::sandbox::Cancel;
+use crate::snapshot::unpack::Unpack;
 use crate::snapshot::write::write_layer;
 use crate::state::{NewLayer, State};
 use crate::store::{StepRecord, Store, WorkDir};
@@ -149,7 +150,7 @@ impl Runner<'_> {
         let chain_id = *state.chain_id().expect("a state with a layer has a chain id");
         self.layers.put_tree(&chain_id, tree)?;
         if let Some((unpacked, _work)) = snapshot {
-            self.store().put_snapshot(&chain_id, &unpacked)?;
+            self.store().put_snapshot(Unpack::Snapshot, &chain_id, &unpacked)?;
         }
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.store().put_record(&key, &StepRecord::new(parts, layer, duration_ms))?;

@@ -28,6 +28,8 @@ pub enum Unpack {
     Snapshot,
     /// Regular files' bytes only, readable by us: whoever uses them takes the metadata from the tree.
     Contents,
+    /// The same of an archive that is no layer: names that start with `.wh.` are refused.
+    Archive,
 }
 
 /// Reads a layer, compressed or not, and gives its tree; no file is written.
@@ -46,7 +48,7 @@ pub fn unpack(layer: impl Read, into: &Path, unpack: Unpack) -> Result<LayerTree
     let root =
         rustix::fs::open(into, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).named("open", into)?;
     let disk = Disk { root, last_parent: None, unpack };
-    let whiteouts = if unpack == Unpack::Snapshot { Whiteouts::Apply } else { Whiteouts::Refuse };
+    let whiteouts = if unpack == Unpack::Archive { Whiteouts::Refuse } else { Whiteouts::Apply };
     Ingest { tree: LayerTree::default(), whiteouts: BTreeMap::new(), disk: Some(disk) }.run(layer, whiteouts)
 }
 
@@ -235,7 +237,7 @@ impl Disk {
                     Err(error) => Err(error).named("link", &shown),
                 };
             }
-            _ if unpack == Unpack::Contents => return Ok(digest),
+            _ if unpack != Unpack::Snapshot => return Ok(digest),
             EntryKind::Symlink { target } => {
                 rustix::fs::symlinkat(target.as_slice(), parent, &*name).named("make the link", &shown)?;
             }
@@ -259,7 +261,16 @@ impl Disk {
         Ok(digest)
     }
 
+    /// Whether something is on the disk, and not in the tree alone.
+    fn holds(&self, node: &Node) -> bool {
+        self.unpack == Unpack::Snapshot
+            || matches!(node.kind, NodeKind::File { .. } | NodeKind::Hardlink { .. })
+    }
+
     fn write_whiteout(&mut self, path: &[u8]) -> Result<(), Error> {
+        if self.unpack != Unpack::Snapshot {
+            return Ok(());
+        }
         let shown = crate::error::host_path(path);
         let name = CString::new(file_name(path)).map_err(|e| Error::world("a name holds a NUL", e))?;
         let (_, parent) = self.parent(path).named("open the directory of", &shown)?;
@@ -269,9 +280,7 @@ impl Disk {
 
     fn remove(&mut self, path: &[u8], node: &Node) -> Result<(), Error> {
         self.last_parent = None;
-        let wanted = self.unpack == Unpack::Snapshot
-            || matches!(node.kind, NodeKind::File { .. } | NodeKind::Hardlink { .. });
-        if !wanted {
+        if !self.holds(node) {
             return Ok(());
         }
         let shown = crate::error::host_path(path);
@@ -316,7 +325,7 @@ impl Disk {
     /// Gives directories their attributes: last and innermost first, so that a mode cannot lock us out and an entry
     /// made inside does not change the time.
     fn finish_directories(mut self, tree: &LayerTree) -> Result<(), Error> {
-        if self.unpack == Unpack::Contents {
+        if self.unpack != Unpack::Snapshot {
             return Ok(());
         }
         self.last_parent = None;
@@ -336,10 +345,16 @@ impl Disk {
 ///
 /// # Errors
 /// Fails where the disk does.
-pub fn join_below(tree: &mut LayerTree, disk: Option<&Path>, below: &StackedTree) -> Result<(), Error> {
+pub fn join_below(
+    tree: &mut LayerTree,
+    disk: Option<(&Path, Unpack)>,
+    below: &StackedTree,
+) -> Result<(), Error> {
     let root = disk
-        .map(|path| {
-            rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).named("open", path)
+        .map(|(path, unpack)| {
+            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::open(path, flags, Mode::empty()).named("open", path)?;
+            Ok::<_, Error>(Disk { root, last_parent: None, unpack })
         })
         .transpose()?;
     let implicit = |tree: &LayerTree| -> Vec<Vec<u8>> {
@@ -362,16 +377,16 @@ pub fn join_below(tree: &mut LayerTree, disk: Option<&Path>, below: &StackedTree
             *node = Node { opaque, ..adopted.clone() };
         }
         node.implicit = false;
-        if let Some(root) = &root {
+        if let Some(disk) = root.as_ref().filter(|disk| disk.unpack == Unpack::Snapshot) {
             let shown = crate::error::host_path(&path);
-            set_directory(root.as_fd(), &path, node).named("set the attributes of", &shown)?;
+            set_directory(disk.root.as_fd(), &path, node).named("set the attributes of", &shown)?;
         }
     }
     Ok(())
 }
 
 /// Moves what stands under `from` to `to`, in the tree and on the disk.
-fn relocate(tree: &mut LayerTree, root: Option<&OwnedFd>, from: &[u8], to: &[u8]) -> Result<(), Error> {
+fn relocate(tree: &mut LayerTree, disk: Option<&Disk>, from: &[u8], to: &[u8]) -> Result<(), Error> {
     let shown = crate::error::host_path(from);
     let moved: Vec<(Vec<u8>, Node)> =
         tree.below(from).map(|(path, node)| (path.clone(), node.clone())).collect();
@@ -384,12 +399,8 @@ fn relocate(tree: &mut LayerTree, root: Option<&OwnedFd>, from: &[u8], to: &[u8]
         {
             *target = after;
         }
-        if let Some(root) = root {
-            let disk = Disk {
-                root: root.try_clone().named("duplicate a handle to", &shown)?,
-                last_parent: None,
-                unpack: Unpack::Snapshot,
-            };
+        if let Some(disk) = disk.filter(|disk| disk.holds(&node)) {
+            let root = &disk.root;
             if node.is_directory() {
                 disk.make_directories(&path_after).named("make", &shown)?;
                 set_directory(root.as_fd(), &path_after, &node).named("set the attributes of", &shown)?;
@@ -405,8 +416,11 @@ fn relocate(tree: &mut LayerTree, root: Option<&OwnedFd>, from: &[u8], to: &[u8]
         tree.nodes.insert(path_after, node);
     }
     tree.nodes.remove(from);
-    if let Some(root) = root {
-        remove_empty(root.as_fd(), from).named("remove", &shown)?;
+    if let Some(disk) = disk {
+        match remove_empty(disk.root.as_fd(), from) {
+            Err(Errno::NOENT) if disk.unpack != Unpack::Snapshot => {}
+            other => other.named("remove", &shown)?,
+        }
     }
     tree.add_implicit_directories();
     Ok(())

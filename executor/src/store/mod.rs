@@ -5,6 +5,7 @@
 //! steps/<key>                      what a step gave (JSON)
 //! trees/<chain id>                 the names in a layer
 //! snapshots/<chain id>/            the layer unpacked, as overlayfs wants it
+//! contents/<chain id>/             the layer's regular files alone, for builds without RUN
 //! locks/<name>                     locks between builds; the kernel frees them when their holder dies
 //! tmp/<random>/                    work in progress, removed by the next build when its holder is dead
 //! ```
@@ -25,6 +26,7 @@ use kairn_image::layout::Layout;
 pub use records::StepRecord;
 
 use crate::error::{Error, Named as _};
+use crate::snapshot::unpack::Unpack;
 use crate::tree::LayerTree;
 
 /// The store of one `$KAIRN_ROOT`.
@@ -54,7 +56,7 @@ impl Store {
     /// Fails where the folder cannot be made or written.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let help = "point `--kairn-root` (or `KAIRN_ROOT`) at a folder that you may write";
-        for folder in ["steps", "trees", "snapshots", "locks", "tmp"] {
+        for folder in ["steps", "trees", "snapshots", "contents", "locks", "tmp"] {
             fs::create_dir_all(root.join(folder)).map_err(|e| Error::from(e).with_help(help))?;
         }
         let layout = Layout::open(root)
@@ -114,8 +116,8 @@ impl Store {
     }
 
     /// The unpacked layer of a chain id, if there is one.
-    pub fn snapshot(&self, chain_id: &Digest) -> Option<PathBuf> {
-        let path = self.snapshot_path(chain_id);
+    pub fn snapshot(&self, unpack: Unpack, chain_id: &Digest) -> Option<PathBuf> {
+        let path = self.snapshot_path(unpack, chain_id);
         path.is_dir().then_some(path)
     }
 
@@ -123,8 +125,8 @@ impl Store {
     ///
     /// # Errors
     /// Fails where the rename does.
-    pub fn put_snapshot(&self, chain_id: &Digest, unpacked: &Path) -> Result<PathBuf, Error> {
-        let path = self.snapshot_path(chain_id);
+    pub fn put_snapshot(&self, unpack: Unpack, chain_id: &Digest, unpacked: &Path) -> Result<PathBuf, Error> {
+        let path = self.snapshot_path(unpack, chain_id);
         match fs::rename(unpacked, &path) {
             Ok(()) => Ok(path),
             Err(_) if path.is_dir() => Ok(path),
@@ -148,8 +150,9 @@ impl Store {
         self.write_file(&self.root.join("trees").join(chain_id.hex()), &bytes)
     }
 
-    fn snapshot_path(&self, chain_id: &Digest) -> PathBuf {
-        self.root.join("snapshots").join(chain_id.hex())
+    fn snapshot_path(&self, unpack: Unpack, chain_id: &Digest) -> PathBuf {
+        let folder = if unpack == Unpack::Snapshot { "snapshots" } else { "contents" };
+        self.root.join(folder).join(chain_id.hex())
     }
 
     /// Writes a whole file or nothing.
