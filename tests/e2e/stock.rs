@@ -38,7 +38,7 @@ const COMMANDS: &[(&str, &str)] = &[
         "pip 7",
     ),
     ("cat <(echo substituted) > /s && cat /s", "substituted"),
-    ("ps -o comm= -p $$", "bash"),
+    ("ps -o comm= -p $$; true", "bash"),
     ("useradd -m bob && su -c 'id -un; cat /proc/self/status | grep -c ^Name' bob | xargs", "bob 1"),
     (
         "su -c '/usr/lib/postgresql/*/bin/initdb -D /tmp/db > /dev/null 2>&1 && head -c 2 /tmp/db/PG_VERSION' postgres \
@@ -49,7 +49,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("python3 -c 'import pty; print(len(pty.openpty()))'", "2"),
     ("readlink /proc/self/exe /proc/self/cwd /proc/self/root | xargs", "/usr/bin/readlink / /"),
     (
-        "grep -c /store /proc/self/maps /proc/self/mounts /proc/self/mountinfo | xargs",
+        "(grep -c /store /proc/self/maps /proc/self/mounts /proc/self/mountinfo; true) | xargs",
         "/proc/self/maps:0 /proc/self/mounts:0 /proc/self/mountinfo:0",
     ),
     ("hostname", "buildkitsandbox"),
