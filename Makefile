@@ -36,6 +36,10 @@ bench: deps-bench ## Measures kairn beside plain tools doing the same work
 static: deps-rust ## Builds the release binary with nothing to link against at run time
 	@scripts/static.sh
 
+.PHONY: image
+image: deps-image ## Builds kairn's own images with kairn: one with nothing else, one with a shell and Git (root)
+	@scripts/image.sh
+
 .PHONY: deps-rust
 deps-rust:
 	@scripts/deps.sh rust
@@ -51,3 +55,7 @@ deps-test: deps-rust ## Installs what the tests need
 .PHONY: deps-bench
 deps-bench: deps-rust
 	@scripts/deps.sh packages $(BENCH_PACKAGES)
+
+.PHONY: deps-image
+deps-image: deps-rust ## Installs what the images are made from
+	@scripts/deps.sh packages ca-certificates jq mmdebstrap

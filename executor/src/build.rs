@@ -18,6 +18,7 @@ use crate::run::{Outcome, Runner};
 use crate::sandbox::userns::Refused;
 use crate::sandbox::{Cancel, Rung};
 use crate::schedule;
+use crate::snapshot::unpack::Unpack;
 use crate::store::Store;
 
 /// Everything that a build needs beside its graph, resolved once.
@@ -66,7 +67,7 @@ pub fn fetch(graph: &Graph, step: StepId, settings: &Settings) -> Result<PathBuf
     let (sender, _receiver) = std::sync::mpsc::channel();
     let events = Events::new(sender);
     let cancel = Cancel::default();
-    let layers = Materializer::new(settings);
+    let layers = Materializer::new(settings, Unpack::Snapshot);
     let runner = Runner {
         graph,
         settings,
@@ -91,7 +92,8 @@ pub fn fetch(graph: &Graph, step: StepId, settings: &Settings) -> Result<PathBuf
 /// Fails as the first step that fails does; all others have ended by then.
 pub fn build(graph: &Graph, settings: &Settings, events: &Events) -> Result<Built, Error> {
     let cancel = Cancel::default();
-    let layers = Materializer::new(settings);
+    let unpack = if settings.rung == Rung::None { Unpack::Contents } else { Unpack::Snapshot };
+    let layers = Materializer::new(settings, unpack);
     let runner = Runner {
         graph,
         settings,

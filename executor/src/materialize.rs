@@ -14,7 +14,6 @@ use crate::copy::View;
 use crate::error::Error;
 use crate::parallel::each;
 use crate::pull::Puller;
-use crate::sandbox::Rung;
 use crate::snapshot::read::{open_file, open_root};
 use crate::snapshot::unpack::{self, Unpack};
 use crate::state::{State, StateLayer};
@@ -36,8 +35,7 @@ pub struct Materializer {
 
 impl Materializer {
     /// Makes one that keeps what it unpacks in the build's store.
-    pub fn new(settings: &Settings) -> Self {
-        let unpack = if settings.rung == Rung::None { Unpack::Contents } else { Unpack::Snapshot };
+    pub fn new(settings: &Settings, unpack: Unpack) -> Self {
         let (store, puller) = (Arc::clone(&settings.store), Arc::clone(&settings.puller));
         Self { store, puller, unpack, trees: Mutex::default() }
     }
