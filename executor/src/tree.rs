@@ -83,6 +83,11 @@ impl Node {
         }
     }
 
+    /// Makes the node that says that a name is gone.
+    pub fn whiteout() -> Self {
+        Self { kind: NodeKind::Whiteout, ..Self::directory(0, 0, 0, crate::BUILD_TIME) }
+    }
+
     /// Takes the metadata of a tar entry; `content` is the file's BLAKE3.
     pub fn from_entry(entry: &Entry, content: [u8; 32]) -> Self {
         let kind = match &entry.kind {

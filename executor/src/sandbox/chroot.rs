@@ -136,12 +136,7 @@ pub(super) fn send_descriptor(to: &OwnedFd, descriptor: &OwnedFd) -> rustix::io:
 fn wait_for(command: Pid) -> Report {
     loop {
         match rustix::process::waitpid(Some(command), WaitOptions::empty()) {
-            Ok(Some((_, status))) => {
-                return status.terminating_signal().map_or_else(
-                    || Report::Exited { code: status.exit_status().unwrap_or(1), stubs: Vec::new() },
-                    |signal| Report::Signalled { signal, stubs: Vec::new() },
-                );
-            }
+            Ok(Some((_, status))) => return Report::of_status(status, Vec::new()),
             Ok(None) | Err(Errno::INTR) => {}
             Err(error) => return refused("wait for the command", &error.into()),
         }

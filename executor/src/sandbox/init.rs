@@ -80,13 +80,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<exec::Prepared, String> {
 fn reap(command: Pid, stubs: &[PathBuf]) -> Report {
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == command => {
-                let signal = status.terminating_signal();
-                return signal.map_or_else(
-                    || Report::Exited { code: status.exit_status().unwrap_or(1), stubs: stubs.to_vec() },
-                    |signal| Report::Signalled { signal, stubs: stubs.to_vec() },
-                );
-            }
+            Ok(Some((pid, status))) if pid == command => return Report::of_status(status, stubs.to_vec()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return refused("wait for the command", &error.into()),
         }

@@ -173,6 +173,16 @@ pub(crate) enum Report {
     Refused { reason: String, help: String },
 }
 
+impl Report {
+    /// What the end of the command's process says.
+    fn of_status(status: rustix::process::WaitStatus, stubs: Vec<PathBuf>) -> Self {
+        match status.terminating_signal() {
+            Some(signal) => Self::Signalled { signal, stubs },
+            None => Self::Exited { code: status.exit_status().unwrap_or(1), stubs },
+        }
+    }
+}
+
 /// Stops all RUNs of a build.
 #[derive(Debug, Default)]
 pub struct Cancel {

@@ -7,7 +7,7 @@ use rustix::fs::{FileType, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, U
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
-use super::places::{Kind, Places, Refusal, Result, Trying as _, magic};
+use super::places::{DEV_LINKS, DEVICES, Kind, Places, Refusal, Result, Trying as _, magic};
 use super::{Mount, MountSource, Plan};
 
 /// Files of /proc and /sys that say too much about the machine: covered.
@@ -26,9 +26,6 @@ const MASKED: [&str; 10] = [
 
 /// Parts of /proc that change the machine: read-only.
 const READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
-
-/// Device nodes of every container.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Mounts everything and makes it the root. Gives the mount points that had to be made in the image.
 pub(crate) fn enter_root(plan: &Plan, layers: usize) -> Result<Vec<PathBuf>> {
@@ -99,7 +96,7 @@ impl Guest {
             .trying("mount /dev")?;
         // The handle still shows what was there before the mount.
         let dev = self.places.open("dev", OFlags::DIRECTORY).trying("open /dev")?;
-        for device in DEVICES {
+        for (device, _, _) in DEVICES {
             let host = Path::new("/dev").join(device);
             if !host.exists() {
                 continue;
@@ -112,15 +109,7 @@ impl Guest {
                 .trying("open a device's place")?;
             rustix::mount::mount_bind(&host, magic(target.as_fd())).trying(&format!("bind /dev/{device}"))?;
         }
-        let links = [
-            ("fd", "/proc/self/fd"),
-            ("stdin", "/proc/self/fd/0"),
-            ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
-            ("core", "/proc/kcore"),
-            ("ptmx", "pts/ptmx"),
-        ];
-        for (name, text) in links {
+        for (name, text) in DEV_LINKS {
             rustix::fs::symlinkat(text, &dev, name).trying("make a link in /dev")?;
         }
         for name in ["pts", "shm", "mqueue"] {

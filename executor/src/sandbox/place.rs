@@ -5,22 +5,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Gid, Mode, Timestamps, Uid};
 
-use super::places::{Kind, Places, Refusal, Result, Trying as _, magic, remove_stubs, set_times, times_of};
+use super::places::{
+    DEV_LINKS, DEVICES, Kind, Places, Refusal, Result, Trying as _, magic, remove_stubs, set_times, times_of,
+};
 use super::{MountSource, Plan, chroot};
-
-/// Device nodes of every container, by name and number.
-const DEVICES: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
-
-/// Links in /dev.
-const LINKS: [(&str, &str); 6] = [
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"),
-    ("ptmx", "pts/ptmx"),
-];
 
 /// Where the supervisor makes links to programs, on behalf of any user: short, so that it fits over a path of /proc.
 pub(super) const LINK_FOLDER: &str = "/dev/.k";
@@ -212,7 +200,7 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
 /// Makes the content of /dev, and says whether its device nodes work.
 fn fill_dev(dev: &Path) -> Result<bool> {
     let what = "make /dev";
-    for (name, text) in LINKS {
+    for (name, text) in DEV_LINKS {
         rustix::fs::symlink(text, dev.join(name)).trying(what)?;
     }
     make_directory(&dev.join(".k"), 0o1777)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use kairn_image::layer::Timestamp;
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 
-use super::changes::{keep_changes, whiteout};
+use super::changes::keep_changes;
 use super::read::{Reading, Scan, Verdict, open_file, open_root, scan, scan_names};
 use super::unpack::digest_of;
 use super::walk::{Seen, walk};
@@ -72,7 +72,7 @@ pub fn capture_root(
     }
     let mut found = scan_names(root, names.into_iter())?;
     for path in &changes.removed {
-        found.tree.nodes.insert(path.clone(), whiteout());
+        found.tree.nodes.insert(path.clone(), Node::whiteout());
     }
     let handle = open_root(root)?;
     note_root(&handle, root, attributes, &mut found)?;

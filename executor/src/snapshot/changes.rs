@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::BUILD_TIME;
 use crate::error::Error;
 use crate::tree::{Found, LayerTree, Node, NodeKind, StackedTree, ancestors};
 
@@ -63,14 +62,9 @@ fn remove_missing(tree: &mut LayerTree, before: &BTreeMap<&[u8], Found<'_>>) {
         }
         let hidden = ancestors(path).filter_map(|dir| tree.nodes.get(dir)).any(|above| !above.is_directory());
         if !hidden {
-            tree.nodes.insert(path.to_vec(), whiteout());
+            tree.nodes.insert(path.to_vec(), Node::whiteout());
         }
     }
-}
-
-/// The node that says that a name is gone.
-pub(crate) fn whiteout() -> Node {
-    Node { kind: NodeKind::Whiteout, ..Node::directory(0, 0, 0, BUILD_TIME) }
 }
 
 /// The names that are no directories and are as they were. Names of one file change together or not at all.

@@ -188,7 +188,7 @@ impl Scanner<'_> {
             self.xattrs(&host, &mut node)?;
         }
         if node.kind == NodeKind::Whiteout {
-            node = Node { kind: NodeKind::Whiteout, ..Node::directory(0, 0, 0, crate::BUILD_TIME) };
+            node = Node::whiteout();
         }
         self.scan.tree.nodes.insert(path, node);
         Ok(())

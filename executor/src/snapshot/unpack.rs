@@ -176,8 +176,7 @@ impl Ingest {
                     if let Some(disk) = &mut self.disk {
                         disk.write_whiteout(&path)?;
                     }
-                    let node = Node::directory(0, 0, 0, crate::BUILD_TIME);
-                    self.tree.nodes.insert(path, Node { kind: NodeKind::Whiteout, ..node });
+                    self.tree.nodes.insert(path, Node::whiteout());
                 }
             }
         }

@@ -27,6 +27,7 @@ pub(super) use calls::calls;
 
 use super::Plan;
 use super::place::{Placed, Secret};
+use super::places::DEV_LINKS;
 
 const RECEIVE: libc::c_ulong = 0xc050_2100;
 const SEND: libc::c_ulong = 0xc018_2101;
@@ -94,16 +95,10 @@ impl Supervisor {
         plan: &Plan,
         placed: &Placed,
     ) -> io::Result<()> {
-        let mut links: Vec<(Vec<u8>, Vec<u8>)> = [
-            ("/dev/fd", "/proc/self/fd"),
-            ("/dev/stdin", "/proc/self/fd/0"),
-            ("/dev/stdout", "/proc/self/fd/1"),
-            ("/dev/stderr", "/proc/self/fd/2"),
-            ("/dev/core", "/proc/kcore"),
-            ("/dev/ptmx", "/dev/pts/ptmx"),
-        ]
-        .map(|(link, target)| (link.as_bytes().to_vec(), target.as_bytes().to_vec()))
-        .to_vec();
+        // A link's text that is not absolute starts in /dev.
+        let absolute = |text: &str| Path::new("/dev").join(text).into_os_string().into_encoded_bytes();
+        let mut links: Vec<(Vec<u8>, Vec<u8>)> =
+            DEV_LINKS.iter().map(|(name, text)| (absolute(name), absolute(text))).collect();
         links.extend(plan.links.iter().cloned());
         let secrets = placed
             .secrets

@@ -8,13 +8,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::super::place::in_memory;
+use super::super::places::DEVICES;
 use super::{Call, Supervisor, parent_of};
 
 /// The most links that are followed in one path, as in the kernel.
 const MAX_LINKS: usize = 40;
-
-/// Devices that are served where nodes of our own do not work.
-const DEVICES: [&[u8]; 6] = [b"null", b"zero", b"full", b"random", b"urandom", b"tty"];
 
 /// What the command would see with mounts of its own.
 const MOUNTS: &str = "overlay / overlay rw,relatime 0 0\n\
@@ -89,7 +87,12 @@ impl Supervisor {
             b"dev" => match rest.as_slice() {
                 [b"pts", ..] => outside(),
                 [b"tty"] if !self.has_devices => Some(Target::Missing),
-                [name] if !self.has_devices && DEVICES.contains(name) => outside(),
+                [name]
+                    if !self.has_devices
+                        && DEVICES.iter().any(|(device, _, _)| device.as_bytes() == *name) =>
+                {
+                    outside()
+                }
                 _ => None,
             },
             _ => None,
