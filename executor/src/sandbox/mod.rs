@@ -19,6 +19,7 @@ mod exec;
 mod init;
 mod landlock;
 mod mounts;
+mod notify;
 mod place;
 mod places;
 pub mod probe;

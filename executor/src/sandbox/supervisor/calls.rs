@@ -8,8 +8,9 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::OFlags;
 
+use super::super::notify::{Answer, Call, memory};
+use super::Supervisor;
 use super::paths::Target;
-use super::{Answer, Call, Supervisor, memory};
 
 /// What a call asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +169,7 @@ impl Supervisor {
         let target = if path.starts_with(b"/") { self.target(call, &path, named.follow) } else { None };
         let secret = || self.secret(call, named.directory, &path).map(Target::Secret);
         let Some(target) = target.or_else(secret) else { return Ok(Answer::LetThrough) };
-        if !self.is_valid(call) {
+        if !self.listener.is_valid(call) {
             return Ok(Answer::LetThrough);
         }
         self.answer_named(call, named, &path, &target).or_else(|error| {

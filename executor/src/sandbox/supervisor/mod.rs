@@ -13,12 +13,11 @@
 #![allow(unsafe_code)]
 
 mod calls;
-mod memory;
 mod paths;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -26,50 +25,17 @@ use std::sync::{Arc, mpsc};
 pub(super) use calls::calls;
 
 use super::Plan;
+use super::notify::memory::Memory;
+use super::notify::{Answer, Call, Listener};
 use super::place::{Placed, Secret};
 use super::places::DEV_LINKS;
-
-const RECEIVE: libc::c_ulong = 0xc050_2100;
-const SEND: libc::c_ulong = 0xc018_2101;
-const IS_VALID: libc::c_ulong = 0x4008_2102;
-const ADD_DESCRIPTOR: libc::c_ulong = 0x4018_2103;
-const SET_FLAGS: libc::c_ulong = 0x4008_2104;
-const SYNC_WAKE_UP: libc::c_ulong = 1;
-
-/// A call that waits for its answer.
-#[derive(Clone, Copy, Debug)]
-struct Call {
-    id: u64,
-    /// The calling thread.
-    thread: i32,
-    number: libc::c_long,
-    arguments: [u64; 6],
-}
-
-/// What a caller gets.
-#[derive(Debug)]
-enum Answer {
-    /// The kernel does the call.
-    LetThrough,
-    /// The call's result.
-    Value(i64),
-    /// The call fails.
-    Error(i32),
-    /// The call gives a descriptor.
-    Descriptor {
-        /// What it leads to.
-        file: OwnedFd,
-        /// Whether exec closes it.
-        close_on_exec: bool,
-    },
-}
 
 /// Who a process is, as far as the kernel asks before it shows its memory.
 type Ids = (u32, u32);
 
 /// Everything that an answer needs.
 pub(super) struct Supervisor {
-    listener: OwnedFd,
+    listener: Listener,
     /// The root's path on the machine, and the root itself.
     root: PathBuf,
     root_handle: OwnedFd,
@@ -81,7 +47,7 @@ pub(super) struct Supervisor {
     own_pid: i32,
     /// The process of the RUN's command.
     command: i32,
-    memory: memory::Memory,
+    memory: Memory,
     /// How many programs were started by way of a link.
     links_made: AtomicU64,
 }
@@ -113,13 +79,10 @@ impl Supervisor {
             secrets: secrets.collect::<io::Result<_>>()?,
             own_pid: rustix::process::getpid().as_raw_nonzero().get(),
             command: command.as_raw_nonzero().get(),
-            memory: memory::Memory::default(),
+            memory: Memory::default(),
             links_made: AtomicU64::new(0),
-            listener,
+            listener: Listener::new(listener),
         };
-        // The caller is woken on our processor, which halves the way there and back. (Linux 6.6; else nothing.)
-        // SAFETY: a call on our own descriptor that passes a number.
-        unsafe { libc::ioctl(supervisor.listener.as_raw_fd(), SET_FLAGS, SYNC_WAKE_UP) };
         let supervisor = Arc::new(supervisor);
         std::thread::Builder::new().name("supervisor".to_owned()).spawn(move || supervisor.serve())?;
         Ok(())
@@ -127,10 +90,10 @@ impl Supervisor {
 
     fn serve(self: &Arc<Self>) {
         let mut others: BTreeMap<Ids, mpsc::Sender<Call>> = BTreeMap::new();
-        while let Some(call) = self.receive() {
+        while let Some(call) = self.listener.receive() {
             match self.answer(&call) {
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => self.pass_on(call, &mut others),
-                other => self.reply(&call, other),
+                other => self.listener.reply(&call, other),
             }
         }
     }
@@ -140,7 +103,7 @@ impl Supervisor {
         let ids = ids_of(call.thread);
         let Some(ids) = ids.filter(|(uid, _)| *uid != 0) else {
             // The process changed its ids and has not started a program since: the kernel shows nothing of it.
-            return self.reply(&call, Ok(Answer::LetThrough));
+            return self.listener.reply(&call, Ok(Answer::LetThrough));
         };
         let sender = others.entry(ids).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel::<Call>();
@@ -149,90 +112,14 @@ impl Supervisor {
                 let same = become_other(ids);
                 for call in receiver {
                     let answer = if same { supervisor.answer(&call) } else { Ok(Answer::LetThrough) };
-                    supervisor.reply(&call, answer);
+                    supervisor.listener.reply(&call, answer);
                 }
             });
             sender
         });
         if sender.send(call).is_err() {
-            self.reply(&call, Ok(Answer::LetThrough));
+            self.listener.reply(&call, Ok(Answer::LetThrough));
         }
-    }
-
-    /// The next call; none when every process under the filter is gone.
-    fn receive(&self) -> Option<Call> {
-        loop {
-            let mut fds = [rustix::event::PollFd::new(&self.listener, rustix::event::PollFlags::IN)];
-            match rustix::event::poll(&mut fds, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(_) => return None,
-                Ok(_) => {}
-            }
-            if !fds[0].revents().contains(rustix::event::PollFlags::IN) {
-                return None;
-            }
-            // SAFETY: all zeros is a valid value, and what the kernel asks for.
-            let mut received: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-            // SAFETY: `received` is what this request fills in, and lives until it returns.
-            let result = unsafe { libc::ioctl(self.listener.as_raw_fd(), RECEIVE, &raw mut received) };
-            if result == 0 {
-                return Some(Call {
-                    id: received.id,
-                    thread: received.pid.cast_signed(),
-                    number: libc::c_long::from(received.data.nr),
-                    arguments: received.data.args,
-                });
-            }
-            // The caller died meanwhile (ENOENT), or a signal came.
-            let error = io::Error::last_os_error().raw_os_error();
-            if !matches!(error, Some(libc::ENOENT | libc::EINTR)) {
-                return None;
-            }
-        }
-    }
-
-    /// Whether the caller still waits: its number has not been given to another process.
-    fn is_valid(&self, call: &Call) -> bool {
-        let id = call.id;
-        // SAFETY: `id` lives until the request returns.
-        unsafe { libc::ioctl(self.listener.as_raw_fd(), IS_VALID, &raw const id) == 0 }
-    }
-
-    fn reply(&self, call: &Call, answer: io::Result<Answer>) {
-        let answer = answer.unwrap_or_else(|error| match error.raw_os_error() {
-            Some(libc::EPERM) | None => Answer::LetThrough,
-            Some(code) => Answer::Error(code),
-        });
-        let mut response = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags: 0 };
-        match answer {
-            Answer::LetThrough => {
-                response.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE.try_into().unwrap_or(1);
-            }
-            Answer::Value(value) => response.val = value,
-            Answer::Error(code) => response.error = -code,
-            Answer::Descriptor { file, close_on_exec } => match self.hand_over(call, &file, close_on_exec) {
-                Ok(number) => response.val = number,
-                Err(error) => response.error = -error.raw_os_error().unwrap_or(libc::EIO),
-            },
-        }
-        // The caller may have died meanwhile, which is its own affair.
-        // SAFETY: `response` is what this request reads, and lives until it returns.
-        unsafe { libc::ioctl(self.listener.as_raw_fd(), SEND, &raw mut response) };
-    }
-
-    /// Puts a descriptor into the caller, and gives its number there.
-    fn hand_over(&self, call: &Call, file: &OwnedFd, close_on_exec: bool) -> io::Result<i64> {
-        let flags = if close_on_exec { libc::O_CLOEXEC.cast_unsigned() } else { 0 };
-        let mut request = libc::seccomp_notif_addfd {
-            id: call.id,
-            flags: 0,
-            srcfd: file.as_raw_fd().cast_unsigned(),
-            newfd: 0,
-            newfd_flags: flags,
-        };
-        // SAFETY: `request` is what this request reads, and lives until it returns.
-        let number = unsafe { libc::ioctl(self.listener.as_raw_fd(), ADD_DESCRIPTOR, &raw mut request) };
-        if number < 0 { Err(io::Error::last_os_error()) } else { Ok(number.into()) }
     }
 
     /// A number that no other program started by way of a link has.

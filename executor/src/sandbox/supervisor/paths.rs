@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use super::super::notify::Call;
+use super::super::notify::memory::process_of;
 use super::super::place::in_memory;
 use super::super::places::DEVICES;
-use super::{Call, Supervisor, parent_of};
+use super::{Supervisor, parent_of};
 
 /// The most links that are followed in one path, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -277,12 +279,6 @@ pub(super) fn clean(path: &[u8]) -> Vec<u8> {
         }
     }
     if clean.is_empty() { b"/".to_vec() } else { clean }
-}
-
-/// The process of a thread.
-pub(super) fn process_of(thread: i32) -> Option<i32> {
-    let text = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
 #[cfg(test)]

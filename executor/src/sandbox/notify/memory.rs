@@ -24,14 +24,14 @@ const MAX_REMEMBERED: usize = 256;
 /// A process that changes its ids, and starts no program after that, is closed to all who have no special right: but
 /// not to who had opened its memory before.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(in crate::sandbox) struct Memory {
     remembered: Mutex<VecDeque<(i32, File)>>,
 }
 
 impl Memory {
     /// Opens the memory of a process that is about to change its ids.
-    pub(super) fn remember(&self, thread: i32) {
-        let Some(process) = super::paths::process_of(thread) else { return };
+    pub(in crate::sandbox) fn remember(&self, thread: i32) {
+        let Some(process) = process_of(thread) else { return };
         let Ok(file) = File::options().read(true).write(true).open(format!("/proc/{process}/mem")) else {
             return;
         };
@@ -46,7 +46,7 @@ impl Memory {
     /// Reads a path that ends with a NUL, without it.
     ///
     /// Fails with `EPERM` where this thread may not read the process.
-    pub(super) fn read_path(&self, thread: i32, address: u64) -> io::Result<Vec<u8>> {
+    pub(in crate::sandbox) fn read_path(&self, thread: i32, address: u64) -> io::Result<Vec<u8>> {
         let mut path = Vec::with_capacity(FIRST_BYTES);
         let mut buffer = [0_u8; MAX_PATH_BYTES];
         while path.len() < MAX_PATH_BYTES {
@@ -68,7 +68,7 @@ impl Memory {
     }
 
     /// Reads bytes; gives how many.
-    pub(super) fn read(&self, thread: i32, address: u64, into: &mut [u8]) -> io::Result<usize> {
+    pub(in crate::sandbox) fn read(&self, thread: i32, address: u64, into: &mut [u8]) -> io::Result<usize> {
         let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
         let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: into.len() };
         // SAFETY: `local` describes `into`; the remote address is the other process's affair.
@@ -84,7 +84,7 @@ impl Memory {
     }
 
     /// Writes all of the bytes.
-    pub(super) fn write(&self, thread: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::sandbox) fn write(&self, thread: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
         let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
         // SAFETY: `local` describes `bytes`, which are only read; the remote address is the other process's affair.
@@ -111,20 +111,26 @@ impl Memory {
             return Err(error);
         }
         let remembered = self.remembered.lock().expect("no holder of this lock panics");
-        let process = if remembered.is_empty() { None } else { super::paths::process_of(thread) };
+        let process = if remembered.is_empty() { None } else { process_of(thread) };
         let found = remembered.iter().find(|(other, _)| Some(*other) == process);
         found.map_or(Err(error), |(_, file)| work(file))
     }
 }
 
 /// Writes bytes also where the process itself may only read: a copy of the page becomes its own.
-pub(super) fn overwrite(thread: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
+pub(in crate::sandbox) fn overwrite(thread: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
     File::options().write(true).open(format!("/proc/{thread}/mem"))?.write_all_at(bytes, address)
 }
 
 /// The bytes of a structure that holds plain numbers.
-pub(super) fn bytes_of<T>(value: &T) -> &[u8] {
+pub(in crate::sandbox) fn bytes_of<T>(value: &T) -> &[u8] {
     // SAFETY: the slice covers exactly `value`; it is only used with the kernel's own structures, made from zeros, so
     // that padding is initialised.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// The process of a thread.
+pub(in crate::sandbox) fn process_of(thread: i32) -> Option<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
