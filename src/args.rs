@@ -178,6 +178,8 @@ pub enum Isolation {
     Auto,
     /// User, mount, process, IPC and host name namespaces, or nothing
     Userns,
+    /// The same with one id, other owners being recorded, or nothing
+    UsernsSingle,
     /// A directory for each RUN, entered by chroot, or nothing
     Chroot,
     /// Graphs without RUN only

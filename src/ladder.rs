@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::ExitStatus;
 
 use kairn_executor::sandbox::Rung;
 use kairn_executor::sandbox::probe::{self, PROBE_ARGUMENT, Probe};
-use kairn_executor::sandbox::userns::{self, Refused};
+use kairn_executor::sandbox::userns::{self, Ids, Refused};
 
 use crate::args::Isolation;
 use crate::failure::Failure;
@@ -16,17 +17,45 @@ pub struct Choice {
     pub refused: Option<Refused>,
 }
 
-/// Whether the rung `userns` can be had; `inside` says whether this process has a user namespace of its own by now.
-/// `folder` is an empty one of the store's disk.
-pub fn namespaces(inside: Result<(), Refused>, program: &Path, folder: &Path) -> Result<(), Refused> {
-    inside.and_then(|()| Probe::Overlay.run(program, folder).map_err(|error| no_overlay(&error)))
+/// Runs the build in the best user namespace that can be had and that `isolation` wants.
+///
+/// # Errors
+/// Says why there is none; nothing has been run then.
+pub fn enter(isolation: Isolation, arguments: &[OsString]) -> Result<ExitStatus, Refused> {
+    let forced = || "`--isolation` says so".to_owned();
+    match isolation {
+        Isolation::Chroot | Isolation::None => Err(Refused { reason: forced(), help: String::new() }),
+        Isolation::Userns => userns::run_inside(arguments, &Ids::Range),
+        Isolation::UsernsSingle => userns::run_inside(arguments, &Ids::One(forced())),
+        Isolation::Auto => userns::run_inside(arguments, &Ids::Range).or_else(|refused| {
+            userns::run_inside(arguments, &Ids::One(refused.reason.clone())).map_err(|_| refused)
+        }),
+    }
 }
 
-/// As [`namespaces`], from outside: in a process that makes a namespace, tries, and ends.
-pub fn namespaces_from_outside(folder: &Path) -> Result<(), Refused> {
-    let arguments: [OsString; 3] = [PROBE_ARGUMENT.into(), Probe::Overlay.name().into(), folder.into()];
-    let status = userns::run_inside(&arguments)?;
-    if status.success() { Ok(()) } else { Err(no_overlay(&status.to_string())) }
+/// What is wrong with the namespace that this process is in, if it cannot be used for RUNs; `folder` is an empty one of
+/// the store's disk.
+pub fn usable(namespace: Result<Ids, Refused>, program: &Path, folder: &Path) -> Result<Ids, Refused> {
+    let ids = namespace?;
+    needed(&ids).run(program, folder).map_err(|error| no_overlay(&error))?;
+    Ok(ids)
+}
+
+/// As [`enter`] and [`usable`], in processes that try and end.
+pub fn usable_from_outside(folder: &Path) -> Result<Ids, Refused> {
+    let attempt = |ids: Ids| {
+        let arguments: [OsString; 3] = [PROBE_ARGUMENT.into(), needed(&ids).name().into(), folder.into()];
+        let status = userns::run_inside(&arguments, &ids)?;
+        if status.success() { Ok(ids) } else { Err(no_overlay(&status.to_string())) }
+    };
+    attempt(Ids::Range).or_else(|refused| attempt(Ids::One(refused.reason.clone())).map_err(|_| refused))
+}
+
+fn needed(ids: &Ids) -> Probe {
+    match ids {
+        Ids::Range => Probe::Overlay,
+        Ids::One(_) => Probe::OneId,
+    }
 }
 
 fn no_overlay(error: &str) -> Refused {
@@ -42,7 +71,7 @@ fn no_overlay(error: &str) -> Refused {
 /// Fails where `isolation` forces one that cannot be had.
 pub fn choose(
     isolation: Isolation,
-    namespaces: Result<(), Refused>,
+    namespace: Result<Ids, Refused>,
     program: &Path,
     folder: &Path,
 ) -> Result<Choice, Failure> {
@@ -50,13 +79,16 @@ pub fn choose(
         Failure::environment(format!("`--isolation` cannot be had: {}", refused.reason))
             .with_help(refused.help)
     };
-    let refused = match (isolation, namespaces) {
+    let refused = match (isolation, namespace) {
         (Isolation::None, _) => return Ok(Choice { rung: Rung::None, refused: None }),
-        (Isolation::Auto | Isolation::Userns, Ok(())) => {
-            return Ok(Choice { rung: Rung::Userns, refused: None });
+        (Isolation::Chroot, namespace) => namespace.err(),
+        (_, Ok(Ids::Range)) => return Ok(Choice { rung: Rung::Userns, refused: None }),
+        (_, Ok(Ids::One(reason))) => {
+            let refused = (isolation == Isolation::Auto).then(|| Refused { reason, help: String::new() });
+            return Ok(Choice { rung: Rung::UsernsSingle, refused });
         }
-        (Isolation::Userns, Err(refused)) => return Err(cannot(refused)),
-        (Isolation::Auto | Isolation::Chroot, namespaces) => namespaces.err(),
+        (Isolation::Userns | Isolation::UsernsSingle, Err(refused)) => return Err(cannot(refused)),
+        (Isolation::Auto, Err(refused)) => Some(refused),
     };
     match (isolation, probe::chroot(program, folder)) {
         (_, Ok(())) => Ok(Choice { rung: Rung::Chroot, refused }),

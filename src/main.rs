@@ -21,10 +21,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use kairn_executor::sandbox::probe::{self, PROBE_ARGUMENT};
-use kairn_executor::sandbox::userns::{self, NAMESPACE_ARGUMENT, Refused};
+use kairn_executor::sandbox::userns::{self, Ids, NAMESPACE_ARGUMENT};
 use kairn_executor::sandbox::{HELPER_ARGUMENT, child};
 
-use crate::args::{Args, Command, Isolation};
+use crate::args::{Args, Command};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
@@ -32,12 +32,14 @@ fn main() -> ExitCode {
     if first == Some(HELPER_ARGUMENT.as_ref()) {
         return exit_code(child::main());
     }
-    let inside = first == Some(NAMESPACE_ARGUMENT.as_ref()) && arguments.len() > 3;
-    if inside {
+    let mut inside = None;
+    if first == Some(NAMESPACE_ARGUMENT.as_ref()) && arguments.len() > 4 {
         if userns::enter(&arguments[2], &arguments[3]).is_err() {
             return exit_code(failure::ENVIRONMENT);
         }
-        arguments.drain(1..4);
+        let reason = arguments.drain(1..5).next_back().and_then(|reason| reason.into_string().ok());
+        let reason = reason.filter(|reason| !reason.is_empty());
+        inside = Some(reason.map_or(Ids::Range, Ids::One));
     }
     if arguments.get(1).is_some_and(|first| first == PROBE_ARGUMENT) && arguments.len() > 3 {
         return exit_code(probe::main(&arguments[2], &arguments[3]));
@@ -51,17 +53,14 @@ fn main() -> ExitCode {
     };
     let result = match args.command {
         Command::Build(build) => {
-            let namespaces = if inside {
-                Ok(())
-            } else if matches!(build.isolation, Isolation::Chroot | Isolation::None) {
-                Err(Refused { reason: "`--isolation` says so".to_owned(), help: String::new() })
-            } else {
-                match userns::run_inside(&arguments[1..]) {
+            let namespace = match inside {
+                Some(ids) => Ok(ids),
+                None => match ladder::enter(build.isolation, &arguments[1..]) {
                     Ok(status) => return exit_code(code_of(status)),
                     Err(refused) => Err(refused),
-                }
+                },
             };
-            commands::build::run(&build, namespaces)
+            commands::build::run(&build, namespace)
         }
         Command::Graph(graph) => commands::graph::run(&graph),
         Command::Check(check) => commands::check::run(&check),

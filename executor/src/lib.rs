@@ -18,6 +18,7 @@ pub mod events;
 pub mod fetch;
 pub mod grants;
 pub mod materialize;
+pub mod owner;
 mod parallel;
 pub mod publish;
 pub mod pull;

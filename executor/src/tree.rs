@@ -12,6 +12,8 @@ use kairn_image::Digest;
 use kairn_image::layer::{Entry, EntryKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::users::Owner;
+
 /// The most symbolic links that one path may pass, as in the kernel.
 const MAX_LINKS: usize = 40;
 
@@ -109,6 +111,11 @@ impl Node {
             opaque: false,
             implicit: false,
         }
+    }
+
+    /// User and group.
+    pub fn owner(&self) -> Owner {
+        Owner { uid: self.uid, gid: self.gid }
     }
 
     /// Whether it is a directory.

@@ -1,7 +1,9 @@
 //! Users and groups by the names that an image gives them.
 
+use serde::{Deserialize, Serialize};
+
 /// A user and a group by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// User.
     pub uid: u32,

@@ -10,7 +10,7 @@ use kairn_executor::assemble::AssembledImage;
 use kairn_executor::events::EventKind;
 use kairn_executor::grants::Grants;
 use kairn_executor::publish::{Sink, publish};
-use kairn_executor::sandbox::userns::Refused;
+use kairn_executor::sandbox::userns::{Ids, Refused};
 use kairn_image::reference::Reference;
 use kairn_spec::Diagnostic;
 use serde_json::json;
@@ -22,8 +22,8 @@ use crate::ladder;
 use crate::machine::{self, Workshop};
 use crate::progress::{self, Summary};
 
-/// Runs the command; `namespaces` says whether this process has a user namespace of its own.
-pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure> {
+/// Runs the command; `namespace` says which ids the user namespace of this process has, or why it has none.
+pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure> {
     let start = Instant::now();
     let tags = tags(args)?;
     let sinks = sinks(args, &tags)?;
@@ -43,8 +43,8 @@ pub fn run(args: &Build, namespaces: Result<(), Refused>) -> Result<(), Failure>
     }
     let folder = settings.store.work_dir().map_err(|e| machine::of_store(&e))?;
     let program = &settings.program;
-    let namespaces = ladder::namespaces(namespaces, program, folder.path());
-    let choice = ladder::choose(args.isolation, namespaces, program, folder.path())?;
+    let namespace = ladder::usable(namespace, program, folder.path());
+    let choice = ladder::choose(args.isolation, namespace, program, folder.path())?;
     drop(folder);
     (settings.rung, settings.refused) = (choice.rung, choice.refused);
     settings.sync = args.sync;

@@ -57,6 +57,7 @@ fn why(probe: Probe) -> &'static str {
         Probe::Mount => "RUN mounts, a /proc of its own",
         Probe::Overlay => "layers are stacked, not copied",
         Probe::Network => "RUN --network=none",
+        Probe::OneId => "the isolation `userns-single`",
         Probe::Chroot => "the isolation `chroot`",
         Probe::Chown => "files of other owners than the builder",
         Probe::SetIds => "USER, su, package installers",
@@ -78,8 +79,8 @@ pub fn run(args: &Doctor) -> Result<(), Failure> {
     for probe in Probe::ALL {
         findings.push((probe, probe.run(&program, work()?.path())));
     }
-    let namespaces = ladder::namespaces_from_outside(work()?.path());
-    let choice = ladder::choose(Isolation::Auto, namespaces, &program, work()?.path())?;
+    let namespace = ladder::usable_from_outside(work()?.path());
+    let choice = ladder::choose(Isolation::Auto, namespace, &program, work()?.path())?;
     let allowed = |wanted: Probe| findings.iter().any(|(probe, result)| *probe == wanted && result.is_ok());
     let better = better(choice.rung, &allowed);
     match args.format {

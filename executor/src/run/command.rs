@@ -11,13 +11,16 @@ use kairn_image::layer::Timestamp;
 
 use super::mounts::Mounts;
 use super::{Made, Outcome, Runner};
-use crate::error::{CommandEnd, CommandFailure, Error, Named as _};
+use crate::error::{CommandEnd, CommandFailure, Error, Named as _, host_path};
 use crate::events::EventKind;
-use crate::sandbox::{self, Plan, Root, Rung};
-use crate::snapshot::capture::{Captured, capture, capture_root};
+use crate::owner::{self, Birth};
+use crate::sandbox::{self, Ended, OneId, Plan, Root, Rung};
+use crate::snapshot::capture::{Captured, capture, capture_root, root_attributes};
+use crate::snapshot::read::open_root;
 use crate::state::State;
 use crate::store::WorkDir;
 use crate::tree::{Node, NodeKind, StackedTree, components, join, parent};
+use crate::users::Owner;
 
 /// How many lines of a failed command's output are kept.
 const TAIL_LINES: usize = 30;
@@ -54,7 +57,7 @@ impl Runner<'_> {
     fn execute(&self, step: StepId, op: &RunOp, parent: &State) -> Result<Made, Error> {
         self.check_rights(op)?;
         match self.settings.rung {
-            Rung::Userns => self.execute_stacked(step, op, parent),
+            Rung::Userns | Rung::UsernsSingle => self.execute_stacked(step, op, parent),
             Rung::Chroot => self.execute_in_directory(step, op, parent),
             Rung::None => Err(self.no_runs(step)),
         }
@@ -81,10 +84,14 @@ impl Runner<'_> {
         let upper = work.path().join("upper");
         fs_err::create_dir(&upper)?;
         let attributes = prepare_upper(&upper, lowers.first())?;
-        let root = Root::Overlay { lowers, upper: upper.clone() };
-        let started = self.run_command(step, op, root, Vec::new(), &work)?;
         let below = self.layers.tree(parent)?;
-        let captured = capture(&upper, started, &attributes, &below, self.store())?;
+        let mut links = Links::default();
+        if self.settings.rung == Rung::UsernsSingle {
+            links.one_id = Some(OneId { links: owned_links(&below, &lowers)? });
+        }
+        let root = Root::Overlay { lowers, upper: upper.clone() };
+        let (started, owners) = self.run_command(step, op, root, links, &work)?;
+        let captured = capture(&upper, started, &attributes, &owners, &below, self.store())?;
         self.note_sockets(step, &captured);
         Ok(Made { layer: captured.layer, tree: captured.tree, snapshot: Some((upper, work)) })
     }
@@ -101,7 +108,8 @@ impl Runner<'_> {
             std::thread::sleep(Duration::from_millis(1));
         }
         let plan_root = Root::Directory(path.clone());
-        let started = self.run_command(step, op, plan_root, served_links(&below), &work)?;
+        let links = Links { served: served_links(&below), one_id: None };
+        let (started, _) = self.run_command(step, op, plan_root, links, &work)?;
         let captured = capture_root(&path, &mut root.seen, started, &attributes, &below, self.store())?;
         self.note_sockets(step, &captured);
         self.roots.keep(step, &parent.with_layer(captured.layer.clone()), root);
@@ -114,9 +122,9 @@ impl Runner<'_> {
         step: StepId,
         op: &RunOp,
         root: Root,
-        links: Vec<(Vec<u8>, Vec<u8>)>,
+        Links { served: links, one_id }: Links,
         work: &WorkDir,
-    ) -> Result<Timestamp, Error> {
+    ) -> Result<(Timestamp, Vec<(Birth, Owner)>), Error> {
         let sandbox_work = work.path().join("sandbox");
         fs_err::create_dir(&sandbox_work)?;
         let Mounts { list: mounts, env, locks: _locks, relays: _relays } =
@@ -140,11 +148,12 @@ impl Runner<'_> {
             insecure: op.security == Security::Insecure,
             sync: self.settings.sync,
             links,
+            one_id,
         };
         let (seconds, nanoseconds) = now_on_disk(work)?;
         let started = Timestamp { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or_default() };
         let mut tail = std::collections::VecDeque::new();
-        let end = sandbox::run(&plan, &self.settings.program, self.cancel, &mut |line| {
+        let Ended { end, owners } = sandbox::run(&plan, &self.settings.program, self.cancel, &mut |line| {
             if tail.len() == TAIL_LINES {
                 tail.pop_front();
             }
@@ -161,7 +170,7 @@ impl Runner<'_> {
         if end != CommandEnd::Exited(0) {
             return Err(Error::Command { step, failure: CommandFailure { end, output_tail: tail.into() } });
         }
-        Ok(started)
+        Ok((started, owners))
     }
 
     fn note_sockets(&self, step: StepId, captured: &Captured) {
@@ -211,7 +220,7 @@ fn prepare_upper(upper: &Path, below: Option<&PathBuf>) -> Result<Node, Error> {
         Some(below) => attributes_of(below)?,
         None => Node::directory(0o755, 0, 0, crate::BUILD_TIME),
     };
-    std::os::unix::fs::chown(upper, Some(root.uid), Some(root.gid)).named("set the owner of", upper)?;
+    owner::give_path(upper, root.owner()).named("set the owner of", upper)?;
     fs_err::set_permissions(upper, std::fs::Permissions::from_mode(root.mode))?;
     Ok(root)
 }
@@ -230,9 +239,30 @@ fn now_on_disk(work: &WorkDir) -> Result<(i64, u64), Error> {
 
 /// The attributes of a directory.
 fn attributes_of(path: &Path) -> Result<Node, Error> {
+    root_attributes(&open_root(path)?, path)
+}
+
+/// What a supervisor has to know of the links of a root.
+#[derive(Default)]
+struct Links {
+    served: Vec<(Vec<u8>, Vec<u8>)>,
+    one_id: Option<OneId>,
+}
+
+/// The links and pipes of a state that are not root's, by inode; `lowers` are its layers on the disk, topmost first.
+fn owned_links(tree: &StackedTree, lowers: &[PathBuf]) -> Result<Vec<(u64, Owner)>, Error> {
     use std::os::unix::fs::MetadataExt as _;
-    let metadata = fs_err::metadata(path)?;
-    Ok(Node::directory(metadata.mode() & 0o7777, metadata.uid(), metadata.gid(), crate::BUILD_TIME))
+    let mut links = Vec::new();
+    for (path, found) in tree.walk(b"") {
+        let node = found.node;
+        if matches!(node.kind, NodeKind::Symlink { .. } | NodeKind::Fifo)
+            && node.owner() != (Owner { uid: 0, gid: 0 })
+        {
+            let host = lowers[lowers.len() - 1 - found.layer].join(host_path(path));
+            links.push((fs_err::symlink_metadata(host)?.ino(), node.owner()));
+        }
+    }
+    Ok(links)
 }
 
 /// The links of a state that lead into what a supervisor serves: both ends absolute.

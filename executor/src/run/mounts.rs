@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,10 +25,12 @@ use crate::copy::{View, select};
 use crate::error::{Error, Named as _, host_path};
 use crate::events::EventKind;
 use crate::grants::AgentSource;
+use crate::owner;
 use crate::sandbox::{self, Rung};
 use crate::snapshot::apply::copy_directory;
 use crate::snapshot::read::open_file;
 use crate::tree::{LastComponent, NodeKind, StackedTree};
+use crate::users::Owner;
 
 /// The mounts of one RUN.
 #[derive(Default)]
@@ -242,7 +244,8 @@ impl Runner<'_> {
                 let target = mount.target.clone().unwrap_or_default();
                 done.env.push(("SSH_AUTH_SOCK".to_owned(), target));
                 let relay = Relay::start(path.clone(), &work.join("agent"))?;
-                chown(&relay.path, Some(*uid), Some(*gid)).named("set the owner of", &relay.path)?;
+                owner::give_path(&relay.path, Owner { uid: *uid, gid: *gid })
+                    .named("set the owner of", &relay.path)?;
                 fs_err::set_permissions(&relay.path, std::fs::Permissions::from_mode(*mode))?;
                 let path = relay.path.clone();
                 done.relays.push(relay);
@@ -263,7 +266,7 @@ impl Runner<'_> {
         read_write: bool,
         folder: &Path,
     ) -> Result<sandbox::MountSource, Error> {
-        let stacks = self.settings.rung == Rung::Userns;
+        let stacks = self.settings.rung.has_mounts();
         let (view, lowers) = match input {
             Outcome::State(state) if stacks => {
                 let tree = self.layers.tree(&state)?;
@@ -316,8 +319,8 @@ impl Runner<'_> {
                 self.fill(input, source, &fresh)?;
             }
             fs_err::set_permissions(&fresh, std::fs::Permissions::from_mode(mode.unwrap_or(0o755)))?;
-            chown(&fresh, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)))
-                .named("set the owner of", &fresh)?;
+            let owner = Owner { uid: uid.unwrap_or(0), gid: gid.unwrap_or(0) };
+            owner::give_path(&fresh, owner).named("set the owner of", &fresh)?;
             fs_err::rename(&fresh, &path)?;
         }
         Ok(path)
@@ -347,7 +350,7 @@ impl Runner<'_> {
                     }
                     _ => continue,
                 }
-                chown(&to, Some(node.uid), Some(node.gid)).named("set the owner of", &to)?;
+                owner::give_path(&to, node.owner()).named("set the owner of", &to)?;
                 fs_err::set_permissions(&to, std::fs::Permissions::from_mode(node.mode))?;
             }
         }
@@ -408,31 +411,31 @@ fn copy_out(view: &View, ownership: Ownership, source: &str, copy: &Path) -> Res
         for (path, found) in above.into_iter().chain(own).chain(below) {
             let Some((_, node)) = tree.link_target(found) else { continue };
             let to = copy.join(host_path(&path));
-            let (uid, gid) = if ownership == Ownership::Keep { (node.uid, node.gid) } else { (0, 0) };
+            let owner = if ownership == Ownership::Keep { node.owner() } else { Owner { uid: 0, gid: 0 } };
             let time =
                 UNIX_EPOCH + Duration::new(u64::try_from(node.mtime.0).unwrap_or_default(), node.mtime.1);
             match &node.kind {
                 NodeKind::Directory => {
                     fs_err::create_dir_all(&to)?;
-                    directories.push((to, (uid, gid), node.mode, time));
+                    directories.push((to, owner, node.mode, time));
                 }
                 NodeKind::Symlink { target } => {
                     fs_err::os::unix::fs::symlink(host_path(target), &to)?;
-                    std::os::unix::fs::lchown(&to, Some(uid), Some(gid)).named("set the owner of", &to)?;
+                    owner::give_path(&to, owner).named("set the owner of", &to)?;
                 }
                 NodeKind::File { .. } => {
                     let mut from = open_file(view.roots[found.layer].as_fd(), &path)?;
                     let mut file = fs_err::File::create(&to)?;
                     std::io::copy(&mut from, &mut file)?;
-                    chown(&to, Some(uid), Some(gid)).named("set the owner of", &to)?;
+                    owner::give_path(&to, owner).named("set the owner of", &to)?;
                     fs_err::set_permissions(&to, std::fs::Permissions::from_mode(node.mode))?;
                     file.file().set_modified(time).named("set the time of", &to)?;
                 }
                 _ => {}
             }
         }
-        for (to, (uid, gid), mode, time) in directories.into_iter().rev() {
-            chown(&to, Some(uid), Some(gid)).named("set the owner of", &to)?;
+        for (to, owner, mode, time) in directories.into_iter().rev() {
+            owner::give_path(&to, owner).named("set the owner of", &to)?;
             fs_err::set_permissions(&to, std::fs::Permissions::from_mode(mode))?;
             fs_err::File::open(&to)?.file().set_modified(time).named("set the time of", &to)?;
         }

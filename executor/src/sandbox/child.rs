@@ -5,12 +5,15 @@
 use std::fs::File;
 use std::io::{BufRead as _, Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 
-use super::{Plan, Report, Root, chroot, init};
+use super::identity::Identity;
+use super::{End, Plan, Report, Root, chroot, identity, init};
 
 /// The whole of the helper: reads a plan from standard input, runs it, leaves a report in the plan's work folder.
 ///
@@ -31,7 +34,7 @@ pub fn main() -> i32 {
     // SAFETY: sets an attribute of this process.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
     let report = match &plan.root {
-        Root::Overlay { lowers, .. } => supervise(&plan, lowers.len()),
+        Root::Overlay { lowers, upper } => supervise(&plan, lowers.len(), upper),
         Root::Directory(root) => chroot::supervise(&plan, root),
     };
     let written = serde_json::to_vec(&report).map_err(std::io::Error::from).and_then(|bytes| {
@@ -41,7 +44,7 @@ pub fn main() -> i32 {
     i32::from(written.is_err()) * 3
 }
 
-fn supervise(plan: &Plan, layers: usize) -> Report {
+fn supervise(plan: &Plan, layers: usize, upper: &Path) -> Report {
     let mut namespaces =
         UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     if plan.without_network {
@@ -51,40 +54,71 @@ fn supervise(plan: &Plan, layers: usize) -> Report {
     if let Err(error) = unsafe { rustix::thread::unshare_unsafe(namespaces) } {
         return refused(&format!("cannot make the namespaces of a RUN: {}", std::io::Error::from(error)));
     }
-    let Ok((mut report, report_end)) = std::io::pipe() else { return refused("cannot make a pipe") };
+    let (Ok((mut report, report_end)), Ok((ours, theirs))) = (std::io::pipe(), UnixStream::pair()) else {
+        return refused("cannot make a pipe");
+    };
+    let Ok(upper) = chroot::open_directory(upper) else { return refused("cannot open a directory") };
+    if plan.one_id.is_some()
+        && let Err(error) = identity::prepare()
+    {
+        return refused(&format!("cannot enter /proc: {error}"));
+    }
     // SAFETY: this process has one thread, so the child may go on as any program would.
     match unsafe { libc::fork() } {
         -1 => refused(&format!("cannot fork: {}", std::io::Error::last_os_error())),
         0 => {
-            drop(report);
-            let answer = init::main(plan, layers);
+            drop((report, ours));
+            let answer = init::main(plan, layers, theirs.into());
             let mut report_end = report_end;
             let _ = serde_json::to_vec(&answer).map(|bytes| report_end.write_all(&bytes));
             // SAFETY: ends this process at once; there is nothing to unwind in a forked child.
             unsafe { libc::_exit(0) }
         }
         child => {
-            drop(report_end);
+            drop((report_end, theirs));
             let child = Pid::from_raw(child).expect("fork gives the parent a positive number");
-            wait_or_stop(child);
+            let answering = plan.one_id.as_ref().and_then(|one_id| {
+                let listener = chroot::receive_descriptor(&ours)?;
+                Some(Identity::new(listener, child, upper, one_id))
+            });
+            let mut answering = match answering.transpose() {
+                Ok(answering) => answering,
+                Err(error) => {
+                    let _ = rustix::process::kill_process(child, Signal::KILL);
+                    return refused(&format!("cannot answer for other ids than root's: {error}"));
+                }
+            };
+            wait_or_stop(child, answering.as_mut());
             while let Err(rustix::io::Errno::INTR) =
                 rustix::process::waitpid(Some(child), WaitOptions::empty())
             {}
             let mut bytes = Vec::new();
             let _ = report.read_to_end(&mut bytes);
             // Without a report init was killed: by us, because the build is over, or by the kernel.
-            serde_json::from_slice(&bytes).unwrap_or(Report::Signalled { signal: 9, stubs: Vec::new() })
+            let killed = Report::Ended { end: End::Signalled(9), stubs: Vec::new(), owners: Vec::new() };
+            let mut report = serde_json::from_slice(&bytes).unwrap_or(killed);
+            if let (Report::Ended { owners, .. }, Some(answering)) = (&mut report, answering) {
+                *owners = answering.into_owners();
+            }
+            report
         }
     }
 }
 
-/// Waits until a child has ended, and brings its end about when standard input closes.
-pub(super) fn wait_or_stop(child: Pid) {
+/// Waits until a child has ended, and brings its end about when standard input closes; answers calls meanwhile.
+///
+/// (A process that made a process namespace for its children can have no second thread.)
+pub(super) fn wait_or_stop(child: Pid, mut answering: Option<&mut Identity>) {
     let stdin = std::io::stdin();
     let Ok(pidfd) = rustix::process::pidfd_open(child, PidfdFlags::empty()) else { return };
     loop {
-        let mut fds =
-            [PollFd::new(&stdin, PollFlags::empty()), PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+        let mut fds = vec![
+            PollFd::new(&stdin, PollFlags::empty()),
+            PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN),
+        ];
+        if let Some(identity) = &answering {
+            fds.push(PollFd::new(&identity.listener, PollFlags::IN));
+        }
         match rustix::event::poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => return,
@@ -96,6 +130,11 @@ pub(super) fn wait_or_stop(child: Pid) {
         }
         if !fds[1].revents().is_empty() {
             return;
+        }
+        let asked = fds.get(2).is_some_and(|listener| !listener.revents().is_empty());
+        drop(fds);
+        if asked && answering.as_mut().is_some_and(|identity| identity.serve().is_err()) {
+            answering = None;
         }
     }
 }

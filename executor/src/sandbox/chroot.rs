@@ -66,7 +66,7 @@ fn run(plan: &Plan, root: &Path, placed: &Placed) -> Report {
             if let Ok(report) = serde_json::from_slice(&bytes) {
                 return report;
             }
-            super::child::wait_or_stop(child);
+            super::child::wait_or_stop(child, None);
             wait_for(child)
         }
     }
@@ -93,7 +93,10 @@ fn become_command(plan: &Plan, root: &Path, listener_to: OwnedFd) -> Report {
     }
     match init::prepare(plan) {
         Ok(mut command) => {
-            command.filter = Filter { without_sync: !plan.sync, notified: supervisor::calls() };
+            command.filter = Filter {
+                without_sync: !plan.sync,
+                notified: supervisor::calls().into_iter().map(Into::into).collect(),
+            };
             command.listener_to = Some(listener_to);
             let (what, error) = command.exec();
             Report::NotStarted { reason: format!("{what}: {error}") }
@@ -103,7 +106,7 @@ fn become_command(plan: &Plan, root: &Path, listener_to: OwnedFd) -> Report {
 }
 
 /// Receives the descriptor that the child sends when it is under the filter.
-fn receive_descriptor(from: &UnixStream) -> Option<OwnedFd> {
+pub(super) fn receive_descriptor(from: &UnixStream) -> Option<OwnedFd> {
     let mut byte = [0_u8; 1];
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = rustix::net::RecvAncillaryBuffer::new(&mut space);

@@ -1,13 +1,14 @@
 //! Process 1 of a RUN: builds the root, starts the command, reaps until it ends.
 
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::thread::CapabilitySet;
 
 use super::seccomp::Filter;
-use super::{Plan, Report, exec, mounts};
+use super::{Plan, Report, exec, identity, mounts};
 use crate::users;
 
 /// The most bytes of /etc/passwd and /etc/group that are read.
@@ -30,7 +31,8 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETFCAP);
 
 /// Runs the plan to the command's end.
-pub(crate) fn main(plan: &Plan, layers: usize) -> Report {
+/// `listener_to` is where the supervisor's end of the filter is sent to, where there is one.
+pub(crate) fn main(plan: &Plan, layers: usize, listener_to: OwnedFd) -> Report {
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
         return refused("ask for a signal", &error.into());
     }
@@ -47,7 +49,12 @@ pub(crate) fn main(plan: &Plan, layers: usize) -> Report {
         return refused("switch the loopback device on", &error);
     }
     let command = prepare(plan).and_then(|mut command| {
-        command.filter = Filter { without_sync: !plan.sync, notified: Vec::new() };
+        let notified = plan.one_id.as_ref().map(identity::calls).unwrap_or_default();
+        if !notified.is_empty() {
+            identity::be_root();
+            command.listener_to = Some(listener_to);
+        }
+        command.filter = Filter { without_sync: !plan.sync, notified };
         command.start()
     });
     match command {

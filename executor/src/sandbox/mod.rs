@@ -16,6 +16,7 @@
 pub mod child;
 mod chroot;
 mod exec;
+mod identity;
 mod init;
 mod landlock;
 mod mounts;
@@ -37,12 +38,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CommandEnd, Error, Named as _};
+use crate::owner::Birth;
+use crate::users::Owner;
 
 /// How RUNs are isolated from the container around them, and from each other: the ladder, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rung {
     /// Namespaces of their own, over a range of ids.
     Userns,
+    /// The same, but with one id: a supervisor answers for all others.
+    UsernsSingle,
     /// A directory of their own, entered by chroot(2), with a supervisor.
     Chroot,
     /// There are no RUNs.
@@ -54,9 +59,15 @@ impl Rung {
     pub fn name(self) -> &'static str {
         match self {
             Self::Userns => "userns",
+            Self::UsernsSingle => "userns-single",
             Self::Chroot => "chroot",
             Self::None => "none",
         }
+    }
+
+    /// Whether a RUN has mounts of its own.
+    pub fn has_mounts(self) -> bool {
+        matches!(self, Self::Userns | Self::UsernsSingle)
     }
 }
 
@@ -97,6 +108,24 @@ pub struct Plan {
     pub sync: bool,
     /// Links of the image that lead into /proc, /sys or /dev, by path: absolute and clean on both sides.
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What is to be known where there is one id only.
+    pub one_id: Option<OneId>,
+}
+
+/// What is to be known of an image where there is one id only.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct OneId {
+    /// Its links and pipes that are not root's, by inode.
+    pub links: Vec<(u64, Owner)>,
+}
+
+/// How a RUN ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What the command's process said.
+    pub end: CommandEnd,
+    /// Owners of links and pipes that the kernel does not know.
+    pub owners: Vec<(Birth, Owner)>,
 }
 
 /// What a command sees as its root file system.
@@ -164,23 +193,31 @@ pub enum MountSource {
 /// How a RUN ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// The command exited.
-    Exited { code: i32, stubs: Vec<PathBuf> },
-    /// A signal killed the command.
-    Signalled { signal: i32, stubs: Vec<PathBuf> },
+    /// The command ran to its end.
+    Ended { end: End, stubs: Vec<PathBuf>, owners: Vec<(Birth, Owner)> },
     /// The image or the instruction does not let the command start.
     NotStarted { reason: String },
     /// The machine does not let the sandbox be made.
     Refused { reason: String, help: String },
 }
 
+/// What the end of a command's process says.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum End {
+    /// It exited.
+    Exited(i32),
+    /// A signal killed it.
+    Signalled(i32),
+}
+
 impl Report {
     /// What the end of the command's process says.
     fn of_status(status: rustix::process::WaitStatus, stubs: Vec<PathBuf>) -> Self {
-        match status.terminating_signal() {
-            Some(signal) => Self::Signalled { signal, stubs },
-            None => Self::Exited { code: status.exit_status().unwrap_or(1), stubs },
-        }
+        let end = match status.terminating_signal() {
+            Some(signal) => End::Signalled(signal),
+            None => End::Exited(status.exit_status().unwrap_or(1)),
+        };
+        Self::Ended { end, stubs, owners: Vec::new() }
     }
 }
 
@@ -228,7 +265,7 @@ pub fn run(
     program: &Path,
     cancel: &Cancel,
     on_line: &mut dyn FnMut(String),
-) -> Result<CommandEnd, Error> {
+) -> Result<Ended, Error> {
     prepare(plan)?;
     let (output, output_end) = std::io::pipe().map_err(|e| Error::world("cannot make a pipe", e))?;
     let second_end = output_end.try_clone().map_err(|e| Error::world("cannot make a pipe", e))?;
@@ -255,10 +292,12 @@ pub fn run(
         .ok_or_else(|| {
             Error::world("a sandbox ended without a word", std::io::Error::other(status.to_string()))
         })?;
-    let (end, stubs) = match report {
-        Report::Exited { code, stubs } => (CommandEnd::Exited(code), stubs),
-        Report::Signalled { signal, stubs } => (CommandEnd::Signalled(signal), stubs),
-        Report::NotStarted { reason } => (CommandEnd::NotStarted { reason }, Vec::new()),
+    let (end, stubs, owners) = match report {
+        Report::Ended { end: End::Exited(code), stubs, owners } => (CommandEnd::Exited(code), stubs, owners),
+        Report::Ended { end: End::Signalled(signal), stubs, owners } => {
+            (CommandEnd::Signalled(signal), stubs, owners)
+        }
+        Report::NotStarted { reason } => (CommandEnd::NotStarted { reason }, Vec::new(), Vec::new()),
         Report::Refused { reason, help } => {
             return Err(Error::World { step: None, message: reason, source: None, help: Some(help) });
         }
@@ -266,7 +305,7 @@ pub fn run(
     if let Root::Overlay { upper, .. } = &plan.root {
         places::remove_stubs(upper, &stubs);
     }
-    Ok(end)
+    Ok(Ended { end, owners })
 }
 
 /// Makes the files and links that the sandbox is built from.

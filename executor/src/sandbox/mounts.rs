@@ -3,12 +3,14 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use super::places::{DEV_LINKS, DEVICES, Kind, Places, Refusal, Result, Trying as _, magic};
 use super::{Mount, MountSource, Plan};
+use crate::owner;
+use crate::users::Owner;
 
 /// Files of /proc and /sys that say too much about the machine: covered.
 const MASKED: [&str; 10] = [
@@ -213,8 +215,11 @@ impl Guest {
                 rustix::mount::mount("tmpfs", &place, "tmpfs", flags, c"mode=700").trying(&what)?;
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
                 let file = rustix::fs::open(place.join("secret"), flags, Mode::from(0o600)).trying(&what)?;
-                let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
-                rustix::fs::fchown(&file, Some(uid), Some(gid)).trying(&what)?;
+                match owner::give(&file, Owner { uid: *uid, gid: *gid }) {
+                    // Before Linux 6.6 files in memory have no attributes: then the owner is not what was asked for.
+                    Err(Errno::NOTSUP) => {}
+                    other => other.trying(&what)?,
+                }
                 rustix::fs::fchmod(&file, Mode::from(*mode)).trying(&what)?;
                 std::io::Write::write_all(&mut std::fs::File::from(file), value)
                     .map_err(|error| Refusal { what: what.clone(), error })?;

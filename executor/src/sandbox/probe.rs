@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::fs::{FileType, Mode, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, StatxFlags, XattrFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
 
@@ -49,15 +49,18 @@ pub enum Probe {
     LandlockSignals,
     /// A network namespace.
     Network,
+    /// Answers for other ids than root's, in a user namespace that has one.
+    OneId,
 }
 
 impl Probe {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::UserNamespace,
         Self::Mount,
         Self::Overlay,
         Self::Network,
+        Self::OneId,
         Self::Chroot,
         Self::Chown,
         Self::SetIds,
@@ -85,6 +88,7 @@ impl Probe {
             Self::Landlock => "landlock",
             Self::LandlockSignals => "landlock-signals",
             Self::Network => "network-namespace",
+            Self::OneId => "recorded-owners",
         }
     }
 
@@ -113,6 +117,11 @@ impl Probe {
             Self::Network => {
                 own_user_namespace(UnshareFlags::NEWNET)?;
                 super::child::loopback_up()
+            }
+            Self::OneId => {
+                own_user_namespace(UnshareFlags::NEWNS)?;
+                mount_overlay(folder)?;
+                record_owner(&folder.join("root/file"))
             }
             Self::Mount => {
                 own_user_namespace(UnshareFlags::NEWNS)?;
@@ -154,7 +163,7 @@ impl Probe {
             }
             Self::Supervisor => {
                 renounce_privileges()?;
-                let filter = Filter { without_sync: true, notified: vec![libc::SYS_swapon] };
+                let filter = Filter { without_sync: true, notified: vec![libc::SYS_swapon.into()] };
                 filter.install().map(drop)
             }
             Self::ReadChild => read_child(),
@@ -228,6 +237,21 @@ fn mount_overlay(folder: &Path) -> io::Result<()> {
     }
     let options = c"lowerdir=lower,upperdir=upper,workdir=work,userxattr";
     Ok(rustix::mount::mount("overlay", "root", "overlay", MountFlags::empty(), options)?)
+}
+
+/// Does what the supervisor of one id does.
+fn record_owner(path: &Path) -> io::Result<()> {
+    std::fs::write(path, "")?;
+    rustix::fs::setxattr(path, crate::owner::OWNER_XATTR, b"1 1", XattrFlags::empty())?;
+    let born = StatxFlags::BTIME;
+    if rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), born)?.stx_mask & born.bits() == 0 {
+        return Err(io::Error::other("the disk does not know when a file was made"));
+    }
+    // The thread's own; others ask for the same right.
+    std::fs::write("/proc/self/timerslack_ns", "50001")?;
+    read_child()?;
+    let filter = Filter { without_sync: true, notified: vec![libc::SYS_swapon.into()] };
+    filter.install().map(drop)
 }
 
 fn renounce_privileges() -> io::Result<()> {

@@ -32,7 +32,14 @@ const RET_ALLOW: u32 = 0x7fff_0000;
 const RET_ERRNO: u32 = 0x0005_0000;
 const RET_NOTIFY: u32 = 0x7fc0_0000;
 
+/// Calls that reach files past every filter.
+const UNFILTERED: [libc::c_long; 1] = [libc::SYS_io_uring_setup];
+
+/// Where the first argument's low half lies in what a filter sees.
+const ARGUMENTS_AT: u32 = 16;
+
 const LOAD_WORD: u16 = 0x20;
+const JUMP_SET: u16 = 0x45;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_GREATER_EQUAL: u16 = 0x35;
 const RETURN: u16 = 0x06;
@@ -47,7 +54,22 @@ pub(crate) struct Filter {
     /// Whether calls that wait for the disk are answered at once.
     pub(crate) without_sync: bool,
     /// Calls that a supervisor answers.
-    pub(crate) notified: Vec<libc::c_long>,
+    pub(crate) notified: Vec<Notified>,
+}
+
+/// A call that a supervisor answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notified {
+    /// Its number.
+    pub(crate) call: libc::c_long,
+    /// An argument, counted from 0, and a mask: only calls with one of these bits set are reported.
+    pub(crate) with_bits: Option<(u32, u32)>,
+}
+
+impl From<libc::c_long> for Notified {
+    fn from(call: libc::c_long) -> Self {
+        Self { call, with_bits: None }
+    }
 }
 
 impl Filter {
@@ -84,13 +106,25 @@ impl Filter {
             instruction(JUMP_GREATER_EQUAL, 0, 1, X32_BIT),
             instruction(RETURN, 0, 0, RET_ERRNO | libc::ENOSYS.cast_unsigned()),
         ];
-        let answers = sync
-            .iter()
-            .map(|call| (call, RET_ERRNO))
-            .chain(self.notified.iter().map(|call| (call, RET_NOTIFY)));
-        for (call, answer) in answers {
-            program.push(instruction(JUMP_EQUAL, 0, 1, u32::try_from(*call).unwrap_or(u32::MAX)));
+        let unfiltered: &[libc::c_long] = if self.notified.is_empty() { &[] } else { &UNFILTERED };
+        let no_such_call = RET_ERRNO | libc::ENOSYS.cast_unsigned();
+        let number = |call: libc::c_long| u32::try_from(call).unwrap_or(u32::MAX);
+        let answers = sync.iter().map(|call| (call, RET_ERRNO));
+        for (call, answer) in answers.chain(unfiltered.iter().map(|call| (call, no_such_call))) {
+            program.push(instruction(JUMP_EQUAL, 0, 1, number(*call)));
             program.push(instruction(RETURN, 0, 0, answer));
+        }
+        for Notified { call, with_bits } in &self.notified {
+            if let Some((argument, mask)) = with_bits {
+                program.push(instruction(JUMP_EQUAL, 0, 4, number(*call)));
+                program.push(instruction(LOAD_WORD, 0, 0, ARGUMENTS_AT + 8 * argument));
+                program.push(instruction(JUMP_SET, 0, 1, *mask));
+                program.push(instruction(RETURN, 0, 0, RET_NOTIFY));
+                program.push(instruction(RETURN, 0, 0, RET_ALLOW));
+            } else {
+                program.push(instruction(JUMP_EQUAL, 0, 1, number(*call)));
+                program.push(instruction(RETURN, 0, 0, RET_NOTIFY));
+            }
         }
         program.push(instruction(RETURN, 0, 0, RET_ALLOW));
         program

@@ -18,7 +18,7 @@ use rustix::process::{Gid, Signal, Uid};
 use rustix::thread::UnshareFlags;
 
 /// First argument of the program when it is started to run a build in a new user namespace. The numbers of two
-/// pipes follow, then the arguments of the build.
+/// pipes follow, then why there is one id only or nothing, then the arguments of the build.
 pub const NAMESPACE_ARGUMENT: &str = "__userns";
 
 /// Why no user namespace with a range of ids can be had.
@@ -31,18 +31,27 @@ pub struct Refused {
     pub help: String,
 }
 
+/// Which ids a namespace has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ids {
+    /// All that can be had: a range.
+    Range,
+    /// Root only, which stands for the user; and why.
+    One(String),
+}
+
 /// Starts this program again in a new user namespace, with the same arguments, and waits for it.
 ///
 /// # Errors
 /// Fails where no namespace with a range of ids can be had; nothing has been run then.
-pub fn run_inside(arguments: &[OsString]) -> Result<ExitStatus, Refused> {
+pub fn run_inside(arguments: &[OsString], ids: &Ids) -> Result<ExitStatus, Refused> {
     let program =
         std::env::current_exe().map_err(|e| refused(format!("cannot find the program itself: {e}"), ""))?;
     let (mut from_child, ready) = pipe()?;
     let (go, mut to_child) = pipe()?;
     let mut command = Command::new(program);
     command.arg(NAMESPACE_ARGUMENT).arg(ready.as_raw_fd().to_string()).arg(go.as_raw_fd().to_string());
-    command.args(arguments);
+    command.arg(if let Ids::One(reason) = ids { reason } else { "" }).args(arguments);
     for end in [ready.as_fd(), go.as_fd()] {
         rustix::io::fcntl_setfd(end, FdFlags::empty())
             .map_err(|e| refused(format!("cannot share a pipe: {e}"), ""))?;
@@ -54,7 +63,10 @@ pub fn run_inside(arguments: &[OsString]) -> Result<ExitStatus, Refused> {
     let mut one = [0; 1];
     let _ = from_child.read(&mut one);
     let result = if &one == b"+" {
-        write_maps(child.id())
+        match ids {
+            Ids::Range => write_maps(child.id()),
+            Ids::One(_) => write_map_of_one(child.id()),
+        }
     } else {
         let _ = from_child.read_to_string(&mut answer);
         Err(refused(
@@ -137,6 +149,15 @@ fn write_maps(pid: u32) -> Result<(), Refused> {
         })?;
     }
     Ok(())
+}
+
+/// Our own id becomes root; there is no other.
+fn write_map_of_one(pid: u32) -> Result<(), Refused> {
+    let write = |name: &str, text: String| std::fs::write(format!("/proc/{pid}/{name}"), text);
+    write("setgroups", "deny".to_owned())
+        .and_then(|()| write("uid_map", format!("0 {} 1", rustix::process::geteuid().as_raw())))
+        .and_then(|()| write("gid_map", format!("0 {} 1", rustix::process::getegid().as_raw())))
+        .map_err(|error| refused(format!("a namespace with one id cannot be had: {error}"), ""))
 }
 
 /// Every id of our own namespace onto itself.

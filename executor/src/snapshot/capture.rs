@@ -1,6 +1,6 @@
 //! What a RUN changed to a layer: from an overlay's upper directory, or from a root file system before and after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -15,9 +15,11 @@ use super::walk::{Seen, walk};
 use super::write::write_layer;
 use crate::BUILD_TIME;
 use crate::error::{Error, Named as _, host_path};
+use crate::owner::{self, Birth};
 use crate::state::NewLayer;
 use crate::store::Store;
 use crate::tree::{LayerTree, Node, NodeKind, StackedTree, ancestors, file_name, parent};
+use crate::users::Owner;
 
 /// What a RUN left in its upper directory.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub struct Captured {
 ///
 /// A time that is not before `started` says only when the build ran: it becomes [`BUILD_TIME`], on the disk as well,
 /// so that the directory can serve as the layer's snapshot. `root` is what the root directory was given at the start,
-/// `below` the state that the upper directory lies on.
+/// `below` the state that the upper directory lies on, `owners` those of links and pipes that the kernel does not know.
 ///
 /// # Errors
 /// Fails where the disk does.
@@ -42,10 +44,12 @@ pub fn capture(
     upper: &Path,
     started: Timestamp,
     root: &Node,
+    owners: &[(Birth, Owner)],
     below: &StackedTree,
     store: &Store,
 ) -> Result<Captured, Error> {
     let mut found = scan(upper, Reading::OverlayUpper, &|_, _| Verdict::Keep)?;
+    set_owners(upper, owners, &mut found)?;
     let handle = open_root(upper)?;
     note_root(&handle, upper, root, &mut found)?;
     layer_of(&handle, found, started, below, store)
@@ -82,14 +86,40 @@ pub fn capture_root(
     Ok(captured)
 }
 
+/// Sets the owners of what cannot carry them.
+fn set_owners(upper: &Path, owners: &[(Birth, Owner)], found: &mut Scan) -> Result<(), Error> {
+    if owners.is_empty() {
+        return Ok(());
+    }
+    let owners: HashMap<Birth, Owner> = owners.iter().copied().collect();
+    for (path, node) in &mut found.tree.nodes {
+        if matches!(node.kind, NodeKind::Symlink { .. } | NodeKind::Fifo) {
+            let host = upper.join(host_path(path));
+            if let Some(owner) = owners.get(&Birth::of_path(&host).named("look at", &host)?) {
+                (node.uid, node.gid) = (owner.uid, owner.gid);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Adds the root directory itself, where it is not what it was.
 fn note_root(handle: &OwnedFd, path: &Path, before: &Node, found: &mut Scan) -> Result<(), Error> {
-    let stat = rustix::fs::fstat(handle).named("look at", path)?;
-    if (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) != (before.mode, before.uid, before.gid) {
-        let node = Node::directory(stat.st_mode & 0o7777, stat.st_uid, stat.st_gid, BUILD_TIME);
+    let node = root_attributes(handle, path)?;
+    if (node.mode, node.uid, node.gid) != (before.mode, before.uid, before.gid) {
         found.tree.nodes.insert(Vec::new(), node);
     }
     Ok(())
+}
+
+/// The attributes of a root directory.
+///
+/// # Errors
+/// Fails where the disk does.
+pub fn root_attributes(handle: &OwnedFd, path: &Path) -> Result<Node, Error> {
+    let stat = rustix::fs::fstat(handle).named("look at", path)?;
+    let owner = owner::recorded(handle).unwrap_or(Owner { uid: stat.st_uid, gid: stat.st_gid });
+    Ok(Node::directory(stat.st_mode & 0o7777, owner.uid, owner.gid, BUILD_TIME))
 }
 
 /// Makes a layer of what was found in a directory: of what differs from the state below.

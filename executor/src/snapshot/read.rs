@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::{DEVICE_XATTR, OPAQUE_XATTR, belongs_in_layer};
 use crate::error::{Error, Named as _, host_path};
+use crate::owner::{self, OWNER_XATTR};
 use crate::tree::{LayerTree, Node, NodeKind, join};
 
 /// What a filter says of a name.
@@ -218,6 +219,11 @@ impl Scanner<'_> {
                 if let Some(kind) = parse_device(&value) {
                     node.kind = kind;
                 }
+            } else if self.reading != Reading::Plain
+                && name == OWNER_XATTR
+                && let Some(owner) = owner::of_text(&xattr(host, name)?.unwrap_or_default())
+            {
+                (node.uid, node.gid) = (owner.uid, owner.gid);
             }
         }
         Ok(())

@@ -12,11 +12,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use kairn_image::layer::{Entry, EntryKind, read_layer};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 use super::{DEVICE_XATTR, OPAQUE_XATTR, belongs_in_layer};
 use crate::error::{Error, Named as _};
+use crate::owner;
 use crate::tree::{
     LastComponent, LayerTree, Node, NodeKind, StackedTree, ancestors, file_name, follow_links, join, parent,
 };
@@ -474,7 +475,7 @@ pub(super) fn make_device(
 /// Sets owner, mode, xattrs and time of something that is not a directory.
 pub(super) fn set_metadata(parent: BorrowedFd<'_>, name: &CString, node: &Node) -> Result<(), Errno> {
     let symlink = matches!(node.kind, NodeKind::Symlink { .. });
-    chown(parent, name, node)?;
+    owner::give_at(parent, &**name, node.owner())?;
     if !symlink {
         rustix::fs::chmodat(parent, &**name, Mode::from(node.mode), AtFlags::empty())?;
         if !node.xattrs.is_empty() && matches!(node.kind, NodeKind::File { .. }) {
@@ -489,7 +490,7 @@ pub(super) fn set_metadata(parent: BorrowedFd<'_>, name: &CString, node: &Node) 
 
 pub(super) fn set_directory(root: BorrowedFd<'_>, path: &[u8], node: &Node) -> Result<(), Errno> {
     let fd = open_beneath(root, path)?;
-    rustix::fs::fchown(&fd, Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)))?;
+    owner::give(&fd, node.owner())?;
     rustix::fs::fchmod(&fd, Mode::from(node.mode))?;
     set_xattrs(&fd, node)?;
     if node.opaque {
@@ -507,11 +508,6 @@ fn set_xattrs(fd: &OwnedFd, node: &Node) -> Result<(), Errno> {
         }
     }
     Ok(())
-}
-
-fn chown(parent: BorrowedFd<'_>, name: &CString, node: &Node) -> Result<(), Errno> {
-    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-    rustix::fs::chownat(parent, &**name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }
 
 fn times(node: &Node) -> Timestamps {

@@ -5,6 +5,7 @@
 //! steps/<key>                      what a step gave (JSON)
 //! trees/<chain id>                 the names in a layer
 //! snapshots/<chain id>/            the layer unpacked, as overlayfs wants it
+//! recorded/<chain id>/             the same, with owners in attributes (see `crate::owner`)
 //! contents/<chain id>/             the layer's regular files alone, for builds without RUN
 //! locks/<name>                     locks between builds; the kernel frees them when their holder dies
 //! tmp/<random>/                    work in progress, removed by the next build when its holder is dead
@@ -26,6 +27,7 @@ use kairn_image::layout::Layout;
 pub use records::StepRecord;
 
 use crate::error::{Error, Named as _};
+use crate::owner;
 use crate::snapshot::unpack::Unpack;
 use crate::tree::LayerTree;
 
@@ -34,6 +36,8 @@ use crate::tree::LayerTree;
 pub struct Store {
     root: PathBuf,
     layout: Arc<Layout>,
+    /// Where unpacked layers are.
+    snapshots: &'static str,
 }
 
 /// A directory for work in progress; removed when dropped.
@@ -56,7 +60,7 @@ impl Store {
     /// Fails where the folder cannot be made or written.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let help = "point `--kairn-root` (or `KAIRN_ROOT`) at a folder that you may write";
-        for folder in ["steps", "trees", "snapshots", "contents", "locks", "tmp"] {
+        for folder in ["steps", "trees", "snapshots", "recorded", "contents", "locks", "tmp"] {
             fs::create_dir_all(root.join(folder)).map_err(|e| Error::from(e).with_help(help))?;
         }
         let layout = Layout::open(root)
@@ -64,7 +68,8 @@ impl Store {
                 Error::world(format!("cannot open the store `{}`", root.display()), e).with_help(help)
             })?
             .with_temporary_folder(root.join("tmp"));
-        let store = Self { root: root.to_owned(), layout: Arc::new(layout) };
+        let snapshots = if owner::are_recorded() { "recorded" } else { "snapshots" };
+        let store = Self { root: root.to_owned(), layout: Arc::new(layout), snapshots };
         store.remove_dead_work()?;
         Ok(store)
     }
@@ -151,7 +156,7 @@ impl Store {
     }
 
     fn snapshot_path(&self, unpack: Unpack, chain_id: &Digest) -> PathBuf {
-        let folder = if unpack == Unpack::Snapshot { "snapshots" } else { "contents" };
+        let folder = if unpack == Unpack::Snapshot { self.snapshots } else { "contents" };
         self.root.join(folder).join(chain_id.hex())
     }
 

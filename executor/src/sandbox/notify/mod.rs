@@ -7,7 +7,7 @@
 pub(super) mod memory;
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 const RECEIVE: libc::c_ulong = 0xc050_2100;
 const SEND: libc::c_ulong = 0xc018_2101;
@@ -50,6 +50,12 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Listener(OwnedFd);
 
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Listener {
     /// Takes the supervisor's end of a filter.
     pub(super) fn new(listener: OwnedFd) -> Self {
@@ -71,23 +77,32 @@ impl Listener {
             if !fds[0].revents().contains(rustix::event::PollFlags::IN) {
                 return None;
             }
-            // SAFETY: all zeros is a valid value, and what the kernel asks for.
-            let mut received: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-            // SAFETY: `received` is what this request fills in, and lives until it returns.
-            let result = unsafe { libc::ioctl(self.0.as_raw_fd(), RECEIVE, &raw mut received) };
-            if result == 0 {
-                return Some(Call {
-                    id: received.id,
-                    thread: received.pid.cast_signed(),
-                    number: libc::c_long::from(received.data.nr),
-                    arguments: received.data.args,
-                });
+            match self.take() {
+                Ok(Some(call)) => return Some(call),
+                Ok(None) => {}
+                Err(_) => return None,
             }
-            // The caller died meanwhile (ENOENT), or a signal came.
-            let error = io::Error::last_os_error().raw_os_error();
-            if !matches!(error, Some(libc::ENOENT | libc::EINTR)) {
-                return None;
-            }
+        }
+    }
+
+    /// The call that waits now; none where its caller died meanwhile.
+    pub(super) fn take(&self) -> io::Result<Option<Call>> {
+        // SAFETY: all zeros is a valid value, and what the kernel asks for.
+        let mut received: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        // SAFETY: `received` is what this request fills in, and lives until it returns.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), RECEIVE, &raw mut received) };
+        if result == 0 {
+            return Ok(Some(Call {
+                id: received.id,
+                thread: received.pid.cast_signed(),
+                number: libc::c_long::from(received.data.nr),
+                arguments: received.data.args,
+            }));
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::EINTR) => Ok(None),
+            _ => Err(error),
         }
     }
 
