@@ -67,7 +67,7 @@ pub fn fetch(graph: &Graph, step: StepId, settings: &Settings) -> Result<PathBuf
     let (sender, _receiver) = std::sync::mpsc::channel();
     let events = Events::new(sender);
     let cancel = Cancel::default();
-    let layers = Materializer::new(settings, Unpack::Snapshot);
+    let layers = Materializer::new(settings, Unpack::Context);
     let runner = Runner {
         graph,
         settings,

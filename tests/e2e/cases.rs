@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -107,6 +108,21 @@ enum Place {
 /// Digests of manifests, by case.
 type Digests = BTreeMap<PathBuf, String>;
 
+/// What came of the cases in a place.
+struct Ran {
+    digests: Digests,
+    /// How many could run.
+    cases: usize,
+}
+
+/// What came of a case.
+enum Done {
+    /// The place cannot do what it needs.
+    Skipped,
+    /// It is as expected; an image's digest, where there is one.
+    Right(Option<String>),
+}
+
 #[test]
 fn every_case_gives_what_buildkit_gives() {
     let cases = cases();
@@ -118,19 +134,30 @@ fn every_case_gives_what_buildkit_gives() {
     let cases: Vec<PathBuf> =
         cases.into_iter().filter(|case| case.to_string_lossy().contains(&wanted)).collect();
     let web = Web::start(&folder().join("web"));
+    let start = Instant::now();
     let here = run_all(&cases, Place::Here, &web);
-    let there = run_all(&cases, Place::Pod(Profile::Default), &web);
-    let different: Vec<&PathBuf> = there
-        .iter()
-        .filter(|(case, digest)| here.get(*case) != Some(*digest))
-        .map(|(case, _)| case)
-        .collect();
-    assert!(different.is_empty(), "a stock container gives other digests: {different:#?}");
-    eprintln!("a stock container gives {} images, the same as here", there.len());
+    let whole = start.elapsed();
+    let mut table = format!("{:<14}{:>8}{:>8}{:>10}\n", "place", "cases", "images", "time");
+    let mut row = |place: &str, ran: &Ran, ratio: f64| {
+        let _ = writeln!(table, "{place:<14}{:>8}{:>8}{ratio:>9.2}x", ran.cases, ran.digests.len());
+    };
+    row("root here", &here, 1.0);
+    for profile in Profile::ALL {
+        let start = Instant::now();
+        let there = run_all(&cases, Place::Pod(profile), &web);
+        row(&format!("{profile:?}"), &there, start.elapsed().as_secs_f64() / whole.as_secs_f64());
+        let images = there.digests.iter();
+        let different: Vec<&PathBuf> = images
+            .filter(|(case, digest)| here.digests.get(*case) != Some(*digest))
+            .map(|(case, _)| case)
+            .collect();
+        assert!(different.is_empty(), "{profile:?}: other digests than here: {different:#?}");
+    }
+    eprintln!("{table}");
 }
 
 /// Runs cases, all of which must give what they expect, and returns the digests of those whose image is always the same.
-fn run_all(cases: &[PathBuf], place: Place, web: &Web) -> Digests {
+fn run_all(cases: &[PathBuf], place: Place, web: &Web) -> Ran {
     let pod = match place {
         Place::Here => None,
         Place::Pod(profile) => {
@@ -140,7 +167,7 @@ fn run_all(cases: &[PathBuf], place: Place, web: &Web) -> Digests {
         }
     };
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let digests = Mutex::new(Digests::new());
+    let (digests, ran) = (Mutex::new(Digests::new()), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -150,12 +177,11 @@ fn run_all(cases: &[PathBuf], place: Place, web: &Web) -> Digests {
                 }
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
                     match run(case, &kairn, web, place, pod.as_ref()) {
-                        Ok(None) => {}
-                        Ok(Some(digest)) => {
-                            digests
-                                .lock()
-                                .expect("no holder of this lock panics")
-                                .insert(case.clone(), digest);
+                        Ok(Done::Skipped) => {}
+                        Ok(Done::Right(digest)) => {
+                            ran.fetch_add(1, Ordering::SeqCst);
+                            let mut digests = digests.lock().expect("no holder of this lock panics");
+                            digests.extend(digest.map(|digest| (case.clone(), digest)));
                         }
                         Err(what) => {
                             failures
@@ -179,17 +205,18 @@ fn run_all(cases: &[PathBuf], place: Place, web: &Web) -> Digests {
         failures.len(),
         cases.len()
     );
-    digests.into_inner().expect("no holder of this lock panics")
+    let digests = digests.into_inner().expect("no holder of this lock panics");
+    Ran { digests, cases: ran.into_inner() }
 }
 
-/// Runs a case, and returns its image's digest where every build gives the same.
+/// Runs a case.
 fn run(
     case: &Path,
     kairn: &Kairn,
     web: &Web,
     place: Place,
     pod: Option<&RunningPod>,
-) -> Result<Option<String>, String> {
+) -> Result<Done, String> {
     let read = |name: &str| std::fs::read_to_string(case.join(name)).map_err(|e| format!("{name}: {e}"));
     let expect: Expect = toml::from_str(&read("expect.toml")?).map_err(|e| format!("expect.toml: {e}"))?;
     if expect.why.is_empty() || !expect.expects_something() {
@@ -199,15 +226,13 @@ fn run(
         return Err("expect.toml expects an error and an image".to_owned());
     }
     let is_check = expect.lints.is_some();
-    let needs_more = match place {
-        Place::Here => false,
-        Place::Pod(_) => is_check || expect.needs_mounts || case.to_string_lossy().contains("git"),
-    };
-    if needs_more {
-        // The pods have no Git.
-        return Ok(None);
+    if needs_more(case, &expect, place) {
+        return Ok(Done::Skipped);
     }
     let context = prepare(case, &expect, web)?;
+    if let Place::Pod(profile) = place {
+        profile.own_all(context.path());
+    }
     let fill = |text: &str| {
         support::context::resolve_names(text)
             .replace("{web}", web.url())
@@ -245,6 +270,13 @@ fn run(
     }
     let outcome = Outcome::of(&mut command);
     let mut wrong = String::new();
+    if let Place::Pod(profile) = place {
+        if profile.isolation().is_none() && outcome.stderr.contains("no way to isolate a RUN") {
+            assert_eq!(outcome.code, 3, "{outcome}");
+            return Ok(Done::Skipped);
+        }
+        check_isolation(profile, &outcome, &mut wrong);
+    }
     if let (Place::Pod(Profile::Default), Some(refusal)) = (place, &expect.without_namespaces) {
         if outcome.code != 2 || !outcome.stderr.contains(refusal) {
             let _ = writeln!(wrong, "without namespaces, exit code 2 and `{refusal}` were expected");
@@ -259,13 +291,32 @@ fn run(
     }
     if wrong.is_empty() {
         let is_image = outcome.code == 0 && !is_check;
-        return Ok(is_image.then(|| outcome.digest()));
+        return Ok(Done::Right(is_image.then(|| outcome.digest())));
     }
     Err(format!(
         "{}\n{wrong}--- Dockerfile\n{}--- {outcome}",
         expect.why,
         read("Dockerfile").unwrap_or_default()
     ))
+}
+
+/// Whether a place cannot do what a case needs.
+fn needs_more(case: &Path, expect: &Expect, place: Place) -> bool {
+    match place {
+        Place::Here => false,
+        // The pods have no Git.
+        Place::Pod(_) if expect.lints.is_some() || case.to_string_lossy().contains("git") => true,
+        Place::Pod(profile) => expect.needs_mounts && !profile.has_namespaces(),
+    }
+}
+
+/// The log says which isolation was chosen, and it is the best one.
+fn check_isolation(profile: Profile, outcome: &Outcome, wrong: &mut String) {
+    let said = outcome.stderr.lines().find_map(|line| line.split_once("[kairn] isolation: "));
+    let found = said.and_then(|(_, rest)| rest.split_whitespace().next());
+    if found.is_some() && profile.isolation().is_some() && found != profile.isolation() {
+        let _ = writeln!(wrong, "the isolation {:?} was expected, not {found:?}", profile.isolation());
+    }
 }
 
 fn check_outcome(expect: &Expect, outcome: &Outcome, fill: &dyn Fn(&str) -> String, wrong: &mut String) {

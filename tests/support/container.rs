@@ -73,6 +73,39 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Default, Self::Unconfined, Self::Restricted, Self::Nonroot, Self::Userns];
+
+    /// Whether namespaces can be had.
+    pub(crate) fn has_namespaces(self) -> bool {
+        !matches!(self, Self::Default | Self::Restricted)
+    }
+
+    /// The isolation that RUNs have there; none where they are refused.
+    pub(crate) fn isolation(self) -> Option<&'static str> {
+        match self {
+            Self::Default => Some("chroot"),
+            Self::Unconfined | Self::Userns => Some("userns"),
+            Self::Nonroot => Some("userns-single"),
+            Self::Restricted => None,
+        }
+    }
+
+    /// Gives everything below a directory to the profile's user; modes stay.
+    pub(crate) fn own_all(self, dir: &Path) {
+        let script = r#"find "$2" -printf '%m %p\0' >"$2.modes"; chown -hR "$1:$1" "$2"
+            while IFS= read -r -d '' line; do
+                name=${line#* }; [ -h "$name" ] || chmod "${line%% *}" "$name"
+            done <"$2.modes"; rm "$2.modes""#;
+        if self.uid() != 0 {
+            let uid = self.uid().to_string();
+            super::tools::run(
+                std::process::Command::new("bash").args(["-ec", script, "bash", &uid]).arg(dir),
+            );
+        }
+    }
+
     fn uid(self) -> u32 {
         if matches!(self, Self::Restricted | Self::Nonroot) { 1000 } else { 0 }
     }

@@ -4,6 +4,7 @@
 //! tree that is being built, by their text, and the disk is then opened with `RESOLVE_NO_SYMLINKS` below the layer's
 //! directory. So no archive can write outside of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
@@ -27,10 +28,28 @@ use crate::tree::{
 pub enum Unpack {
     /// Everything, with owners, modes, times and overlayfs's marks.
     Snapshot,
+    /// The same with ourselves as the owner, for build contexts, which have none.
+    Context,
     /// Regular files' bytes only, readable by us: whoever uses them takes the metadata from the tree.
     Contents,
     /// The same of an archive that is no layer: names that start with `.wh.` are refused.
     Archive,
+}
+
+impl Unpack {
+    /// Whether everything is on the disk, and not in the tree alone.
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Snapshot | Self::Context)
+    }
+
+    /// A node as it is on the disk.
+    fn on_disk(self, node: &Node) -> Cow<'_, Node> {
+        if self != Self::Context {
+            return Cow::Borrowed(node);
+        }
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Cow::Owned(Node { uid, gid, ..node.clone() })
+    }
 }
 
 /// Reads a layer, compressed or not, and gives its tree; no file is written.
@@ -198,7 +217,7 @@ impl Disk {
         let path = entry.path.as_slice();
         let shown = crate::error::host_path(path);
         if matches!(entry.kind, EntryKind::Directory) {
-            if self.unpack == Unpack::Snapshot {
+            if self.unpack.is_whole() {
                 self.make_directories(path).named("make the directory", &shown)?;
             }
             return Ok([0; 32]);
@@ -237,7 +256,7 @@ impl Disk {
                     Err(error) => Err(error).named("link", &shown),
                 };
             }
-            _ if unpack != Unpack::Snapshot => return Ok(digest),
+            _ if !unpack.is_whole() => return Ok(digest),
             EntryKind::Symlink { target } => {
                 rustix::fs::symlinkat(target.as_slice(), parent, &*name).named("make the link", &shown)?;
             }
@@ -254,8 +273,8 @@ impl Disk {
             }
             EntryKind::Directory => unreachable!("directories are made above"),
         }
-        if unpack == Unpack::Snapshot {
-            set_metadata(parent, &name, &Node::from_entry(entry, digest))
+        if unpack.is_whole() {
+            set_metadata(parent, &name, &unpack.on_disk(&Node::from_entry(entry, digest)))
                 .named("set the attributes of", &shown)?;
         }
         Ok(digest)
@@ -263,12 +282,11 @@ impl Disk {
 
     /// Whether something is on the disk, and not in the tree alone.
     fn holds(&self, node: &Node) -> bool {
-        self.unpack == Unpack::Snapshot
-            || matches!(node.kind, NodeKind::File { .. } | NodeKind::Hardlink { .. })
+        self.unpack.is_whole() || matches!(node.kind, NodeKind::File { .. } | NodeKind::Hardlink { .. })
     }
 
     fn write_whiteout(&mut self, path: &[u8]) -> Result<(), Error> {
-        if self.unpack != Unpack::Snapshot {
+        if !self.unpack.is_whole() {
             return Ok(());
         }
         let shown = crate::error::host_path(path);
@@ -325,7 +343,7 @@ impl Disk {
     /// Gives directories their attributes: last and innermost first, so that a mode cannot lock us out and an entry
     /// made inside does not change the time.
     fn finish_directories(mut self, tree: &LayerTree) -> Result<(), Error> {
-        if self.unpack != Unpack::Snapshot {
+        if !self.unpack.is_whole() {
             return Ok(());
         }
         self.last_parent = None;
@@ -334,7 +352,8 @@ impl Disk {
             if node.implicit {
                 self.make_directories(path).named("make the directory", &shown)?;
             }
-            set_directory(self.root.as_fd(), path, node).named("set the attributes of", &shown)?;
+            set_directory(self.root.as_fd(), path, &self.unpack.on_disk(node))
+                .named("set the attributes of", &shown)?;
         }
         Ok(())
     }
@@ -377,9 +396,10 @@ pub fn join_below(
             *node = Node { opaque, ..adopted.clone() };
         }
         node.implicit = false;
-        if let Some(disk) = root.as_ref().filter(|disk| disk.unpack == Unpack::Snapshot) {
+        if let Some(disk) = root.as_ref().filter(|disk| disk.unpack.is_whole()) {
             let shown = crate::error::host_path(&path);
-            set_directory(disk.root.as_fd(), &path, node).named("set the attributes of", &shown)?;
+            set_directory(disk.root.as_fd(), &path, &disk.unpack.on_disk(node))
+                .named("set the attributes of", &shown)?;
         }
     }
     Ok(())
@@ -403,7 +423,8 @@ fn relocate(tree: &mut LayerTree, disk: Option<&Disk>, from: &[u8], to: &[u8]) -
             let root = &disk.root;
             if node.is_directory() {
                 disk.make_directories(&path_after).named("make", &shown)?;
-                set_directory(root.as_fd(), &path_after, &node).named("set the attributes of", &shown)?;
+                set_directory(root.as_fd(), &path_after, &disk.unpack.on_disk(&node))
+                    .named("set the attributes of", &shown)?;
             } else {
                 disk.make_directories(parent(&path_after).unwrap_or_default()).named("make", &shown)?;
                 let old =
@@ -418,7 +439,7 @@ fn relocate(tree: &mut LayerTree, disk: Option<&Disk>, from: &[u8], to: &[u8]) -
     tree.nodes.remove(from);
     if let Some(disk) = disk {
         match remove_empty(disk.root.as_fd(), from) {
-            Err(Errno::NOENT) if disk.unpack != Unpack::Snapshot => {}
+            Err(Errno::NOENT) if !disk.unpack.is_whole() => {}
             other => other.named("remove", &shown)?,
         }
     }

@@ -6,6 +6,7 @@
 //! trees/<chain id>                 the names in a layer
 //! snapshots/<chain id>/            the layer unpacked, as overlayfs wants it
 //! recorded/<chain id>/             the same, with owners in attributes (see `crate::owner`)
+//! contexts/<chain id>/             build contexts from archives and URLs, unpacked
 //! contents/<chain id>/             the layer's regular files alone, for builds without RUN
 //! locks/<name>                     locks between builds; the kernel frees them when their holder dies
 //! tmp/<random>/                    work in progress, removed by the next build when its holder is dead
@@ -60,7 +61,7 @@ impl Store {
     /// Fails where the folder cannot be made or written.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let help = "point `--kairn-root` (or `KAIRN_ROOT`) at a folder that you may write";
-        for folder in ["steps", "trees", "snapshots", "recorded", "contents", "locks", "tmp"] {
+        for folder in ["steps", "trees", "snapshots", "recorded", "contexts", "contents", "locks", "tmp"] {
             fs::create_dir_all(root.join(folder)).map_err(|e| Error::from(e).with_help(help))?;
         }
         let layout = Layout::open(root)
@@ -156,7 +157,11 @@ impl Store {
     }
 
     fn snapshot_path(&self, unpack: Unpack, chain_id: &Digest) -> PathBuf {
-        let folder = if unpack == Unpack::Snapshot { self.snapshots } else { "contents" };
+        let folder = match unpack {
+            Unpack::Snapshot => self.snapshots,
+            Unpack::Context => "contexts",
+            Unpack::Contents | Unpack::Archive => "contents",
+        };
         self.root.join(folder).join(chain_id.hex())
     }
 
