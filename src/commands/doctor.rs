@@ -42,6 +42,13 @@ const MOVE_THE_STORE: [Change; 2] = [
     Change { place: "Docker", change: "docker run -v kairn:/kairn -e KAIRN_ROOT=/kairn" },
 ];
 
+/// What gives a plain user a range of ids.
+const HAVE_A_RANGE: [Change; 1] = [Change {
+    place: "The image",
+    change: "install `uidmap`, and give the user a line in /etc/subuid and /etc/subgid: `name:100000:65536`; no \
+             `allowPrivilegeEscalation: false`",
+}];
+
 /// What lets a container chroot and give files to other owners.
 const BE_ROOT: [Change; 2] = [
     Change {
@@ -83,12 +90,10 @@ pub fn run(args: &Doctor) -> Result<(), Failure> {
     let choice = ladder::choose(Isolation::Auto, namespace, &program, work()?.path())?;
     let allowed = |wanted: Probe| findings.iter().any(|(probe, result)| *probe == wanted && result.is_ok());
     let better = better(choice.rung, &allowed);
+    let weak = weaknesses(choice.rung, &allowed);
     match args.format {
-        DoctorFormat::Text => print_text(&findings, &choice, &better, &weaknesses(choice.rung, &allowed)),
-        DoctorFormat::Json => {
-            let weak = weaknesses(choice.rung, &allowed);
-            println!("{:#}", report(&findings, &choice, &better, &weak));
-        }
+        DoctorFormat::Text => print_text(&findings, &choice, &better, &weak),
+        DoctorFormat::Json => println!("{:#}", report(&findings, &choice, &better, &weak)),
     }
     Ok(())
 }
@@ -96,28 +101,37 @@ pub fn run(args: &Doctor) -> Result<(), Failure> {
 /// For each better rung, what would give it.
 fn better(rung: Rung, allowed: &dyn Fn(Probe) -> bool) -> Vec<(Rung, Vec<&'static Change>)> {
     let mut better = Vec::new();
-    if rung != Rung::Userns {
-        let mut changes: Vec<&Change> = Vec::new();
-        if !allowed(Probe::UserNamespace) || !allowed(Probe::Mount) {
-            changes.extend(&ALLOW_NAMESPACES);
-        }
-        if !allowed(Probe::Chown) {
-            changes.extend(&BE_ROOT);
-        }
-        if allowed(Probe::Mount) && !allowed(Probe::Overlay) {
-            changes.extend(&MOVE_THE_STORE);
-        }
-        better.push((Rung::Userns, changes));
+    if rung == Rung::Userns {
+        return better;
+    }
+    let mut namespaces: Vec<&Change> = Vec::new();
+    if !allowed(Probe::UserNamespace) || !allowed(Probe::Mount) {
+        namespaces.extend(&ALLOW_NAMESPACES);
+    } else if !allowed(Probe::Overlay) {
+        namespaces.extend(&MOVE_THE_STORE);
+    }
+    let mut range = namespaces.clone();
+    if !allowed(Probe::Chown) {
+        range.extend(BE_ROOT.iter().chain(&HAVE_A_RANGE));
+    }
+    better.push((Rung::Userns, range));
+    if rung != Rung::UsernsSingle {
+        better.push((Rung::UsernsSingle, namespaces));
     }
     if rung == Rung::None {
         better.push((Rung::Chroot, BE_ROOT.iter().collect()));
     }
+    better.retain(|(_, changes)| !changes.is_empty());
     better
 }
 
 /// What a RUN can do here that it should not.
 fn weaknesses(rung: Rung, allowed: &dyn Fn(Probe) -> bool) -> Vec<&'static str> {
     let mut weak = Vec::new();
+    if rung == Rung::UsernsSingle {
+        weak.push("a RUN by another user than root is denied nothing that root may do");
+        weak.push("access lists (setfacl) can name root only");
+    }
     if rung == Rung::Chroot {
         if !allowed(Probe::Landlock) {
             weak.push("a RUN that means harm can leave its root, and read the files of this container");
@@ -152,7 +166,7 @@ fn print_text(
         println!("why no better: {refused}");
     }
     for (rung, changes) in better {
-        println!("\nfor `{}`, one of:", rung.name());
+        println!("\nfor `{}`:", rung.name());
         for Change { place, change } in changes {
             println!("  {place}: {change}");
         }
