@@ -119,6 +119,32 @@ fn json_keeps_its_sorted_keys() {
 }
 
 #[test]
+fn the_ci_examples_give_options_that_exist() {
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_kairn"))
+        .args(["build", "--help"])
+        .output()
+        .expect("kairn runs");
+    let help = String::from_utf8_lossy(&help.stdout);
+    let known: BTreeSet<&str> = help
+        .split_whitespace()
+        .map(|word| word.trim_end_matches(','))
+        .filter(|w| w.starts_with("--"))
+        .collect();
+    let mut found = 0;
+    for entry in std::fs::read_dir(root().join("examples/ci")).expect("examples/ci") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a text");
+        let commands = text.lines().filter(|line| !line.contains("docker-") && !line.contains("docker run"));
+        for option in commands.flat_map(str::split_whitespace).filter(|word| word.starts_with("--")) {
+            let name = option.split('=').next().expect("a first piece");
+            assert!(known.contains(name), "{}: `kairn build` has no `{name}`", path.display());
+            found += 1;
+        }
+    }
+    assert!(found >= 10, "only {found} options were found");
+}
+
+#[test]
 fn the_readme_points_at_what_exists() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
     let (_, table) = readme.split_once("To change").expect("README.md has the table \"To change X, edit Y\"");
