@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures kairn beside plain tools that do the same work, in one run, on this machine.
-#   benches/run.sh           root; what `make deps-bench` installs; prints a table, exits 1 where memory is over its bound
+#   benches/run.sh [PART...] parts: copies runs isolations packages (all); root; what `make deps-bench` installs; prints a table, exits 1 where memory is over its bound
 #   KAIRN=path RUNS=n        another binary, another number of runs (the median is shown)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,6 +9,8 @@ top=$(cd "$here/.." && pwd)
 source "$top/scripts/registry.sh"
 
 runs=${RUNS-3}
+parts=("$@")
+[ $# -gt 0 ] || parts=(copies runs isolations packages)
 level=5 # that of kairn's layers
 bound_kib=$((256 * 1024))
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/kairn-bench.XXXXXX")
@@ -38,7 +40,7 @@ measure() {
     PEAK=$peak
 }
 
-row() { printf '%-44s %-34s %8s s %8s s %7s\n' "$1" "$2" "$3" "$4" "$(awk -v a="$3" -v b="$4" 'BEGIN { printf "%.2fx", a / b }')"; }
+row() { printf '%-58s %-34s %8s s %8s s %7s\n' "$1" "$2" "$3" "$4" "$(awk -v a="$3" -v b="$4" 'BEGIN { printf "%.2fx", a / b }')"; }
 
 memory() {
     local verdict=ok
@@ -46,13 +48,13 @@ memory() {
         verdict=FAIL
         failed=1
     fi
-    peaks+="$(printf '%-44s %6d MiB of %d MiB  %s' "$1" $(($2 / 1024)) $((bound_kib / 1024)) "$verdict")"$'\n'
+    peaks+="$(printf '%-58s %6d MiB of %d MiB  %s' "$1" $(($2 / 1024)) $((bound_kib / 1024)) "$verdict")"$'\n'
 }
 
 make_small_files() {
-    awk -v dir="$1" 'BEGIN {
+    awk -v dir="$1" -v count="$2" 'BEGIN {
         srand(1)
-        for (n = 0; n < 20000; n++) {
+        for (n = 0; n < count; n++) {
             if (n % 100 == 0) system("mkdir -p " dir "/" int(n / 100))
             file = dir "/" int(n / 100) "/" n ".txt"
             lines = 5 + int(rand() * 80)
@@ -87,11 +89,18 @@ copies() {
     row "the same again, nothing changed" "tar | pigz -$level -p 2, to a file" "$again" "$SECONDS_"
 }
 
-runs_on_debian() {
-    mkdir -p "$work/debian" "$work/ten" "$work/bare"
+# A small Debian, in a folder and as a tar.
+make_debian() {
+    [ ! -d "$work/bare" ] || return 0
+    mkdir -p "$work/debian" "$work/bare"
     mmdebstrap --quiet --variant=minbase --mode=root --format=tar "$(. /etc/os-release && echo "$VERSION_CODENAME")" \
         "$work/debian/rootfs.tar" 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
     tar -C "$work/bare" --exclude='./dev/*' -xpf "$work/debian/rootfs.tar"
+}
+
+runs_on_debian() {
+    make_debian
+    mkdir -p "$work/ten"
     printf 'FROM scratch\nADD rootfs.tar /\n' >"$work/debian/Dockerfile"
     export KAIRN_ROOT=$work/root
     "$KAIRN" build --push --insecure-registry "$REGISTRY" -t "$REGISTRY/debian" "$work/debian" >"$work/log" 2>&1
@@ -113,15 +122,95 @@ runs_on_debian() {
     memory "pull and unpack of Debian, one RUN" "$PEAK"
 }
 
+# The same work on every isolation, beside a plain chroot into a copy of the root.
+isolations() {
+    local context=$work/many root=$work/many-root isolation n ten="" six="" build
+    mkdir -p "$context/bin"
+    make_small_files "$context/tree" 60000
+    cp /bin/busybox "$context/bin/busybox"
+    ln -s busybox "$context/bin/sh"
+    printf 'FROM scratch\nCOPY . /\n' >"$context/Dockerfile"
+    rm -rf "$work/root"
+    export KAIRN_ROOT=$work/root
+    "$KAIRN" build --push --insecure-registry "$REGISTRY" -t "$REGISTRY/many" "$context" >"$work/log" 2>&1
+    echo "FROM $REGISTRY/many" | tee "$work/steps/ten" >"$work/steps/six"
+    printf 'FROM %s/many AS base\n' "$REGISTRY" >"$work/steps/six"
+    for n in $(seq 10); do
+        echo "RUN echo $n > /file-$n" >>"$work/steps/ten"
+        ten+="chroot $root /bin/sh -c 'echo $n > /file-$n'; "
+    done
+    for n in $(seq 6); do
+        printf 'FROM base AS s%d\nRUN busybox sleep 2; echo %d > /file-%d\n' "$n" "$n" "$n" >>"$work/steps/six"
+        six+="chroot $root /bin/sh -c 'busybox sleep 2; echo $n > /file-$n'; "
+    done
+    echo 'FROM scratch' >>"$work/steps/six"
+    for n in $(seq 6); do echo "COPY --from=s$n /file-$n /" >>"$work/steps/six"; done
+    printf 'FROM %s/many\nRUN true\n' "$REGISTRY" >"$work/steps/warm"
+    measure "rm -rf $root" "cp -a $context $root; $ten"
+    local plain_ten=$SECONDS_
+    measure "rm -rf $root" "cp -a $context $root; $six"
+    local plain_six=$SECONDS_
+    for isolation in userns userns-single chroot; do
+        build="$KAIRN build --isolation $isolation --insecure-registry $REGISTRY"
+        measure "rm -rf $work/root; $build -f $work/steps/warm $work/steps" "$build -f $work/steps/ten $work/steps"
+        row "ten one-file RUNs, base of 60,000 files, $isolation" "cp -a, ten times chroot" "$SECONDS_" "$plain_ten"
+        memory "ten RUNs on 60,000 files, $isolation" "$PEAK"
+        measure "rm -rf $work/root; $build -f $work/steps/warm $work/steps" "$build -f $work/steps/six $work/steps"
+        row "six stages of 2 s, $isolation" "cp -a, one after another" "$SECONDS_" "$plain_six"
+    done
+}
+
+# An installation of packages that are already downloaded, beside the same in a plain chroot with /proc.
+packages() {
+    make_debian
+    local bare=$work/bare root=$work/apt-root isolation build
+    local install="DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends --no-download"
+    local list="procps cron sudo man-db vim-tiny less file curl ca-certificates python3"
+    cp -a /dev/null /dev/zero /dev/urandom /dev/random "$bare/dev/"
+    cp /etc/resolv.conf "$bare/etc/"
+    chroot "$bare" sh -c "apt-get update -q && apt-get install -yqd --no-install-recommends $list" >"$work/log" 2>&1 ||
+        { tail -n 30 "$work/log" >&2; exit 1; }
+    mkdir -p "$work/apt"
+    tar -C "$bare" -cf "$work/apt/rootfs.tar" .
+    printf 'FROM scratch\nADD rootfs.tar /\n' >"$work/apt/Dockerfile"
+    export KAIRN_ROOT=$work/root
+    "$KAIRN" build --push --insecure-registry "$REGISTRY" -t "$REGISTRY/apt" "$work/apt" >"$work/log" 2>&1
+    printf 'FROM %s/apt\nRUN true\n' "$REGISTRY" >"$work/steps/warm"
+    printf 'FROM %s/apt\nRUN %s %s\n' "$REGISTRY" "$install" "$list" >"$work/steps/apt"
+    measure "umount $root/proc || true; rm -rf $root; cp -a $bare $root; mount -t proc proc $root/proc" \
+        "chroot $root sh -c '$install $list'"
+    umount "$root/proc"
+    local plain=$SECONDS_ count
+    count=$(grep -c '^Setting up' "$work/log")
+    for isolation in userns userns-single chroot; do
+        for sync in "" --sync; do
+            build="$KAIRN build $sync --isolation $isolation --insecure-registry $REGISTRY"
+            measure "rm -rf $work/root; $build -f $work/steps/warm $work/steps" "$build -f $work/steps/apt $work/steps"
+            row "apt install of $count packages, $isolation $sync" "plain chroot" "$SECONDS_" "$plain"
+            memory "apt install, $isolation $sync" "$PEAK"
+        done
+    done
+}
+
 start_registry "$work/registry"
 peaks=""
 overhead=""
-make_small_files "$work/small/tree"
-make_large_files "$work/large/tree"
 echo "$(nproc) cores, $(uname -r), median of $runs runs, the page cache warm"
-printf '%-44s %-34s %10s %10s %7s\n' kairn "beside it" kairn other ratio
-copies small "20,000 small files"
-copies large "2 x 150 MB"
-runs_on_debian
-printf '\noverhead of one RUN: %s\n\npeak memory of the largest process\n%s' "$overhead" "$peaks"
+printf '%-58s %-34s %10s %10s %7s\n' kairn "beside it" kairn other ratio
+mkdir -p "$work/steps"
+for part in "${parts[@]}"; do
+    case $part in
+        copies)
+            make_small_files "$work/small/tree" 20000
+            make_large_files "$work/large/tree"
+            copies small "20,000 small files"
+            copies large "2 x 150 MB"
+            ;;
+        runs) runs_on_debian ;;
+        isolations) isolations ;;
+        packages) packages ;;
+        *) echo "no such part: $part" >&2; exit 2 ;;
+    esac
+done
+printf '\noverhead of one RUN: %s\n\npeak memory of the largest process\n%s' "${overhead:-not measured}" "$peaks"
 exit $failed

@@ -94,9 +94,13 @@ pub fn choose(
         (_, Ok(())) => Ok(Choice { rung: Rung::Chroot, refused }),
         (Isolation::Chroot, Err(refused)) => Err(cannot(refused)),
         (_, Err(last)) => {
-            let first = refused.map(|refused| format!("{refused}; ")).unwrap_or_default();
-            let refused = Refused { reason: format!("{first}{}", last.reason), help: last.help };
-            Ok(Choice { rung: Rung::None, refused: Some(refused) })
+            let mut both = last;
+            if let Some(first) = refused {
+                both.reason = format!("{first}; {}", both.reason);
+                both.help = format!("{}; or {}", first.help, both.help);
+            }
+            both.help.push_str("; `kairn doctor` has the lines to change");
+            Ok(Choice { rung: Rung::None, refused: Some(both) })
         }
     }
 }

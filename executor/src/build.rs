@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use kairn_compiler::{Graph, StepId};
+use rustix::process::DumpableBehavior;
 
 use crate::assemble::{self, AssembledImage};
 use crate::context::Context;
@@ -92,6 +93,11 @@ pub fn fetch(graph: &Graph, step: StepId, settings: &Settings) -> Result<PathBuf
 /// Fails as the first step that fails does; all others have ended by then.
 pub fn build(graph: &Graph, settings: &Settings, events: &Events) -> Result<Built, Error> {
     let cancel = Cancel::default();
+    if settings.rung == Rung::Chroot {
+        // No namespace hides this process from RUNs, and it knows the secrets of the build.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(|e| Error::world("cannot hide the build's memory", e))?;
+    }
     let unpack = if settings.rung == Rung::None { Unpack::Contents } else { Unpack::Snapshot };
     let layers = Materializer::new(settings, unpack);
     let runner = Runner {

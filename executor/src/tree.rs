@@ -327,6 +327,21 @@ impl StackedTree {
         })
     }
 
+    /// The names that a test picks and that nothing above hides, with their layers; in no order.
+    pub fn visible<'a>(
+        &'a self,
+        picks: &'a dyn Fn(&Node) -> bool,
+    ) -> impl Iterator<Item = (usize, &'a Vec<u8>, &'a Node)> + 'a {
+        let all = self
+            .layers
+            .iter()
+            .enumerate()
+            .flat_map(|(layer, tree)| tree.nodes.iter().map(move |(path, node)| (layer, path, node)));
+        all.filter(move |(layer, path, node)| {
+            picks(node) && self.lookup(path).is_some_and(|found| found.layer == *layer)
+        })
+    }
+
     /// Everything below a directory (which must be resolved), as the merged file system shows it.
     pub fn walk(&self, directory: &[u8]) -> BTreeMap<&[u8], Found<'_>> {
         let mut seen: BTreeMap<&[u8], Found<'_>> = BTreeMap::new();

@@ -79,6 +79,28 @@ fn what_people_run_works_in_a_stock_container() {
     }
 }
 
+#[test]
+fn a_shell_walks_through_proc_and_sys_in_a_stock_container() {
+    if !can_run() {
+        return;
+    }
+    let context = Context::new(
+        "
+        FROM {debian}
+        RUN cd /proc/self && cat comm && pwd && cd .. && cat ./self/../self/comm && cd sys/kernel && cat ostype
+        RUN cd /proc && ls -d self sys/kernel && cd /sys/class && ls -d net && cd /proc/no-such-place || echo not there
+        RUN cd /sys && cd ../etc && cat hostname 2>/dev/null; pwd && cd /proc/1/root/etc && ls passwd
+        ",
+    );
+    let dir = test_dir("stock-");
+    let outcome = build(&context, &dir, &[]).succeeded();
+    let said: Vec<&str> =
+        outcome.stderr.lines().filter_map(|line| line.split_once("] | ")).map(|(_, text)| text).collect();
+    for line in ["cat", "/proc/self", "Linux", "sys/kernel", "net", "not there", "/etc", "passwd"] {
+        assert!(said.contains(&line), "no RUN printed `{line}`\n{outcome}");
+    }
+}
+
 /// What a RUN must not be able to do, and what it prints when it cannot.
 const FORBIDDEN: &[(&str, &str)] = &[
     ("cat /proc/$PPID/environ", "the environment of the builder"),

@@ -252,15 +252,14 @@ struct Links {
 /// The links and pipes of a state that are not root's, by inode; `lowers` are its layers on the disk, topmost first.
 fn owned_links(tree: &StackedTree, lowers: &[PathBuf]) -> Result<Vec<(u64, Owner)>, Error> {
     use std::os::unix::fs::MetadataExt as _;
-    let mut links = Vec::new();
-    for (path, found) in tree.walk(b"") {
-        let node = found.node;
-        if matches!(node.kind, NodeKind::Symlink { .. } | NodeKind::Fifo)
+    let is_wanted = |node: &Node| {
+        matches!(node.kind, NodeKind::Symlink { .. } | NodeKind::Fifo)
             && node.owner() != (Owner { uid: 0, gid: 0 })
-        {
-            let host = lowers[lowers.len() - 1 - found.layer].join(host_path(path));
-            links.push((fs_err::symlink_metadata(host)?.ino(), node.owner()));
-        }
+    };
+    let mut links = Vec::new();
+    for (layer, path, node) in tree.visible(&is_wanted) {
+        let host = lowers[lowers.len() - 1 - layer].join(host_path(path));
+        links.push((fs_err::symlink_metadata(host)?.ino(), node.owner()));
     }
     Ok(links)
 }
@@ -268,8 +267,8 @@ fn owned_links(tree: &StackedTree, lowers: &[PathBuf]) -> Result<Vec<(u64, Owner
 /// The links of a state that lead into what a supervisor serves: both ends absolute.
 fn served_links(tree: &StackedTree) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut links = Vec::new();
-    for (path, found) in tree.walk(b"") {
-        let NodeKind::Symlink { target } = &found.node.kind else { continue };
+    for (_, path, node) in tree.visible(&|node| matches!(node.kind, NodeKind::Symlink { .. })) {
+        let NodeKind::Symlink { target } = &node.kind else { continue };
         let from = if target.starts_with(b"/") { &[][..] } else { parent(path).unwrap_or_default() };
         let names = components(&join(from, target)).fold(Vec::new(), |mut names: Vec<Vec<u8>>, name| {
             if name == b".." {
@@ -282,7 +281,7 @@ fn served_links(tree: &StackedTree) -> Vec<(Vec<u8>, Vec<u8>)> {
         let served =
             names.first().is_some_and(|first| [&b"proc"[..], b"sys", b"dev"].contains(&first.as_slice()));
         if served && !path.starts_with(b"dev/") {
-            links.push(([b"/", path].concat(), [b"/", names.join(&b'/').as_slice()].concat()));
+            links.push(([b"/", path.as_slice()].concat(), [b"/", names.join(&b'/').as_slice()].concat()));
         }
     }
     links

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::OFlags;
 
@@ -43,6 +44,8 @@ enum Question {
     },
     Attribute,
     Execute,
+    /// chdir(2).
+    Enter,
 }
 
 /// A call that names a file.
@@ -84,6 +87,7 @@ pub(in crate::sandbox) fn calls() -> Vec<libc::c_long> {
         libc::SYS_listxattr,
         libc::SYS_llistxattr,
         libc::SYS_uname,
+        libc::SYS_chdir,
     ];
     calls.extend(SET_IDS);
     #[cfg(target_arch = "x86_64")]
@@ -122,6 +126,7 @@ impl Call {
                 at(0, 1, false, Question::ReadLink { into: argument[2], size: argument[3] })
             }
             libc::SYS_execve => here(true, Question::Execute),
+            libc::SYS_chdir => here(true, Question::Enter),
             libc::SYS_statfs => here(true, Question::FileSystem { into: argument[1] }),
             libc::SYS_getxattr | libc::SYS_listxattr => here(true, Question::Attribute),
             libc::SYS_lgetxattr | libc::SYS_llistxattr => here(false, Question::Attribute),
@@ -152,7 +157,8 @@ impl Supervisor {
         }
         let Some(mut named) = call.named() else { return Ok(Answer::LetThrough) };
         let path = self.memory.read_path(call.thread, named.path)?;
-        if path.is_empty() || !path.starts_with(b"/") && self.secrets.is_empty() {
+        let has_entered = self.has_entered.load(Ordering::Relaxed);
+        if path.is_empty() || !path.starts_with(b"/") && self.secrets.is_empty() && !has_entered {
             return Ok(Answer::LetThrough);
         }
         if let Question::OpenHow { how } = named.question {
@@ -166,7 +172,17 @@ impl Supervisor {
             named.follow = word(0) & (libc::O_NOFOLLOW as u64) == 0;
             named.question = Question::Open { flags: word(0) };
         }
-        let target = if path.starts_with(b"/") { self.target(call, &path, named.follow) } else { None };
+        let absolute = if path.starts_with(b"/") {
+            Some(path.clone())
+        } else if has_entered {
+            self.path_from_served(call, named.directory, &path)
+        } else {
+            None
+        };
+        let target = absolute.as_ref().and_then(|path| self.target(call, path, named.follow));
+        if let (Question::Enter, Some(path)) = (named.question, &absolute) {
+            return self.enter(path, target.as_ref());
+        }
         let secret = || self.secret(call, named.directory, &path).map(Target::Secret);
         let Some(target) = target.or_else(secret) else { return Ok(Answer::LetThrough) };
         if !self.listener.is_valid(call) {
@@ -186,7 +202,7 @@ impl Supervisor {
         let end = if named.follow { OFlags::PATH } else { OFlags::PATH | OFlags::NOFOLLOW };
         match named.question {
             Question::Open { flags } => self.open_for(target, flags),
-            Question::OpenHow { .. } => Ok(Answer::LetThrough),
+            Question::OpenHow { .. } | Question::Enter => Ok(Answer::LetThrough),
             Question::Stat { into } => {
                 let file = self.open(target, end)?;
                 // SAFETY: zeros are a valid value of a structure of numbers.

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 pub(super) use calls::calls;
@@ -48,6 +48,8 @@ pub(super) struct Supervisor {
     /// The process of the RUN's command.
     command: i32,
     memory: Memory,
+    /// Whether a process may be in a directory that is served.
+    has_entered: AtomicBool,
     /// How many programs were started by way of a link.
     links_made: AtomicU64,
 }
@@ -80,6 +82,7 @@ impl Supervisor {
             own_pid: rustix::process::getpid().as_raw_nonzero().get(),
             command: command.as_raw_nonzero().get(),
             memory: Memory::default(),
+            has_entered: AtomicBool::new(false),
             links_made: AtomicU64::new(0),
             listener: Listener::new(listener),
         };

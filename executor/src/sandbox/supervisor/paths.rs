@@ -4,11 +4,13 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
-use super::super::notify::Call;
 use super::super::notify::memory::process_of;
+use super::super::notify::{Answer, Call};
 use super::super::place::in_memory;
 use super::super::places::DEVICES;
 use super::{Supervisor, parent_of};
@@ -226,20 +228,49 @@ impl Supervisor {
             return None;
         }
         let path = Path::new(std::ffi::OsStr::from_bytes(path));
-        let absolute = if path.is_absolute() {
-            path.to_owned()
-        } else {
-            let link = if directory == libc::AT_FDCWD {
-                format!("/proc/{}/cwd", call.thread)
-            } else {
-                format!("/proc/{}/fd/{directory}", call.thread)
-            };
-            super::super::chroot::inside(&self.root, &std::fs::read_link(link).ok()?)?.join(path)
-        };
+        let absolute =
+            if path.is_absolute() { path.to_owned() } else { self.directory_of(call, directory)?.join(path) };
         let found = self.open(&Target::Inside(absolute), OFlags::PATH).ok()?;
         let place = std::fs::read_link(format!("/proc/{}/fd/{}", self.own_pid, found.as_raw_fd())).ok()?;
         let inside = super::super::chroot::inside(&self.root, &place)?;
         self.secrets.iter().position(|secret| secret.path == inside)
+    }
+
+    /// Lets a process enter a directory that is served: an empty one with its name stands in for it, and paths that
+    /// start there are served as well.
+    pub(super) fn enter(&self, path: &[u8], target: Option<&Target>) -> io::Result<Answer> {
+        let path = clean(path);
+        if is_served(&path) {
+            self.has_entered.store(true, Ordering::Relaxed);
+        }
+        let Some(target) = target.filter(|_| is_served(&path)) else { return Ok(Answer::LetThrough) };
+        self.open(target, OFlags::PATH | OFlags::DIRECTORY)?;
+        let mut above = self.root_handle.try_clone()?;
+        for name in crate::tree::components(&path) {
+            match rustix::fs::mkdirat(&above, name, Mode::from(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            above = rustix::fs::openat(&above, name, flags, Mode::empty())?;
+        }
+        Ok(Answer::LetThrough)
+    }
+
+    /// The absolute path of one that starts in a directory that is served.
+    pub(super) fn path_from_served(&self, call: &Call, directory: i32, path: &[u8]) -> Option<Vec<u8>> {
+        let from = self.directory_of(call, directory)?;
+        let from = from.as_os_str().as_bytes();
+        is_served(from).then(|| [from, b"/", path].concat())
+    }
+
+    /// Where a caller's relative paths start, in its root.
+    fn directory_of(&self, call: &Call, directory: i32) -> Option<PathBuf> {
+        let link = match directory {
+            libc::AT_FDCWD => format!("/proc/{}/cwd", call.thread),
+            number => format!("/proc/{}/fd/{number}", call.thread),
+        };
+        super::super::chroot::inside(&self.root, &std::fs::read_link(link).ok()?)
     }
 
     /// Whether a process belongs to the command.
