@@ -14,7 +14,7 @@ parts=("$@")
 level=5 # that of kairn's layers
 bound_kib=$((256 * 1024))
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/kairn-bench.XXXXXX")
-trap 'stop_registry; rm -rf "$work"' EXIT
+trap 'stop_registry; rm -rf --one-file-system "$work"' EXIT
 failed=0
 
 if [ -z "${KAIRN-}" ]; then
@@ -166,6 +166,7 @@ packages() {
     local bare=$work/bare root=$work/apt-root isolation build
     local install="DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends --no-download"
     local list="procps cron sudo man-db vim-tiny less file curl ca-certificates python3"
+    mkdir -m 1777 "$bare/dev/shm"
     cp -a /dev/null /dev/zero /dev/urandom /dev/random "$bare/dev/"
     cp /etc/resolv.conf "$bare/etc/"
     chroot "$bare" sh -c "apt-get update -q && apt-get install -yqd --no-install-recommends $list" >"$work/log" 2>&1 ||
@@ -177,9 +178,9 @@ packages() {
     "$KAIRN" build --push --insecure-registry "$REGISTRY" -t "$REGISTRY/apt" "$work/apt" >"$work/log" 2>&1
     printf 'FROM %s/apt\nRUN true\n' "$REGISTRY" >"$work/steps/warm"
     printf 'FROM %s/apt\nRUN %s %s\n' "$REGISTRY" "$install" "$list" >"$work/steps/apt"
-    measure "umount $root/proc || true; rm -rf $root; cp -a $bare $root; mount -t proc proc $root/proc" \
-        "chroot $root sh -c '$install $list'"
-    umount "$root/proc"
+    # In a mount namespace, so that nothing is ever removed through a mount.
+    measure "rm -rf $root; cp -a $bare $root" \
+        "unshare --mount sh -c \"mount -t proc proc $root/proc && chroot $root sh -c '$install $list'\""
     local plain=$SECONDS_ count
     count=$(grep -c '^Setting up' "$work/log")
     for isolation in userns userns-single chroot; do

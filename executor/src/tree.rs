@@ -177,6 +177,37 @@ impl LayerTree {
         range.filter(move |(path, _)| !(root && path.is_empty()))
     }
 
+    /// Makes the first name of every file, by order, the file, and the others links to it: whoever makes the files in
+    /// order then finds what a link stands for.
+    pub fn order_links(&mut self) {
+        let target = |node: Option<&Node>| match node.map(|node| &node.kind) {
+            Some(NodeKind::Hardlink { target }) => Some(target.clone()),
+            _ => None,
+        };
+        let mut files: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+        for (path, node) in &self.nodes {
+            let Some(mut file) = target(Some(node)) else { continue };
+            for _ in 0..MAX_LINKS {
+                let Some(next) = target(self.nodes.get(&file)) else { break };
+                file = next;
+            }
+            files.entry(file).or_default().push(path.clone());
+        }
+        for (file, mut names) in files {
+            let Some(node) = self.nodes.get(&file).filter(|node| !node.is_directory()).cloned() else {
+                continue;
+            };
+            names.push(file);
+            names.sort_unstable();
+            let (first, others) = names.split_first().expect("a file has a name");
+            for name in others {
+                let kind = NodeKind::Hardlink { target: first.clone() };
+                self.nodes.insert(name.clone(), Node { kind, ..node.clone() });
+            }
+            self.nodes.insert(first.clone(), node);
+        }
+    }
+
     /// Adds the directories that entries stand in and that the layer does not speak of.
     pub fn add_implicit_directories(&mut self) {
         let missing: BTreeSet<Vec<u8>> = self
@@ -458,6 +489,16 @@ mod tests {
 
     fn link(target: &str) -> NodeKind {
         NodeKind::Symlink { target: target.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn the_first_name_of_a_file_is_the_file() {
+        let hard = |target: &str| NodeKind::Hardlink { target: target.as_bytes().to_vec() };
+        let mut layer =
+            (*tree(&[("a", hard("c")), ("b", hard("a")), ("c", file(1)), ("d", hard("missing"))])).clone();
+        layer.order_links();
+        let kinds: Vec<NodeKind> = layer.nodes.values().map(|node| node.kind.clone()).collect();
+        assert_eq!(kinds, [file(1), hard("a"), hard("a"), hard("missing")]);
     }
 
     #[test]

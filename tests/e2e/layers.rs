@@ -166,3 +166,22 @@ fn a_device_of_an_archive_is_one_in_every_layer() {
     assert!(moved.contains(&"c0640 0:0 w/moved 1,3".to_owned()), "{moved:#?}");
     assert!(moved.contains(&"-0000 0:0 w/.wh.null \"\"".to_owned()), "{moved:#?}");
 }
+
+#[test]
+fn a_link_of_an_archive_comes_after_the_file_it_stands_for() {
+    if !can_run() {
+        return;
+    }
+    let context = Context::new("FROM {busybox}\nADD a.tar /w/\nRUN cat /w/zz /w/aa && rm /w/aa\n");
+    let script = "cd \"$1\" && echo x > zz && ln zz aa && tar -cf a.tar zz aa && rm zz aa";
+    crate::support::tools::run(
+        std::process::Command::new("sh").args(["-ec", script, "sh"]).arg(context.path()),
+    );
+    let image = Kairn::new().image_of(&context);
+    let added: Vec<String> = image.layer(-2).iter().map(|(path, node)| line(path, node)).collect();
+    assert_eq!(added, ["d0755 0:0 w", "-0644 0:0 w/aa \"x\\n\"", "h0644 0:0 w/zz = w/aa"]);
+    // Whoever unpacks it finds the file before the link.
+    let folder = crate::support::test_dir("links-");
+    image.unpack(folder.path());
+    assert_eq!(std::fs::read_to_string(folder.path().join("w/zz")).expect("a file"), "x\n");
+}

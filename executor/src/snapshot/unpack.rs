@@ -90,6 +90,7 @@ impl Ingest {
     fn run(mut self, layer: impl Read, whiteouts: Whiteouts) -> Result<LayerTree, Error> {
         read_layer(layer, &mut |entry, content: &mut dyn Read| self.entry(entry, content, whiteouts))?;
         self.apply_whiteouts()?;
+        self.tree.order_links();
         self.tree.add_implicit_directories();
         if let Some(disk) = self.disk.take() {
             disk.finish_directories(&self.tree)?;
