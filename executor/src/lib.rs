@@ -7,7 +7,7 @@
 //! needs files: a COPY needs only the names ([`tree`]), a RUN needs the layers unpacked ([`snapshot`]).
 //!
 //! Reading order: [`build`], [`schedule`], [`state`], [`run`], [`copy`], [`tree`], [`snapshot`], [`store`],
-//! [`materialize`], [`pull`], [`fetch`], [`assemble`], [`publish`], [`grants`], [`sandbox`].
+//! [`owner`], [`materialize`], [`pull`], [`fetch`], [`assemble`], [`publish`], [`grants`], [`sandbox`].
 
 pub mod assemble;
 pub mod build;

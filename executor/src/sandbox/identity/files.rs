@@ -2,10 +2,9 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
@@ -240,7 +239,8 @@ impl Identity {
             Question::Execute => self.execute(call, &place),
             Question::Attributes { into, size } => self.attributes(call, &place, into, size),
             Question::Rename => {
-                let _ = self.owners.before_rename(&path_of(&place));
+                // Where this fails, the call itself says why.
+                let _ = self.owners.before_rename(&place.path);
                 Ok(Answer::LetThrough)
             }
             Question::Attribute { .. } => Ok(Answer::LetThrough),
@@ -511,11 +511,6 @@ impl Identity {
         }
         Ok(Answer::Value(i64::try_from(shown.len()).unwrap_or_default()))
     }
-}
-
-fn path_of(place: &Place) -> std::borrow::Cow<'_, Path> {
-    use std::os::unix::ffi::OsStrExt as _;
-    Path::new(std::ffi::OsStr::from_bytes(CStr::to_bytes(&place.path))).into()
 }
 
 /// The permission bits that a thread's umask leaves.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Statx, StatxFlags, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -134,7 +133,7 @@ impl Owners {
     }
 
     /// Sees to it that a link of the image keeps its owner when it gets another name.
-    pub(super) fn before_rename(&mut self, path: &Path) -> Result<(), Errno> {
+    pub(super) fn before_rename(&mut self, path: &CStr) -> Result<(), Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::empty())?;
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
