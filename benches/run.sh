@@ -133,7 +133,7 @@ isolations() {
     rm -rf "$work/root"
     export KAIRN_ROOT=$work/root
     "$KAIRN" build --push --insecure-registry "$REGISTRY" -t "$REGISTRY/many" "$context" >"$work/log" 2>&1
-    echo "FROM $REGISTRY/many" | tee "$work/steps/ten" >"$work/steps/six"
+    echo "FROM $REGISTRY/many" >"$work/steps/ten"
     printf 'FROM %s/many AS base\n' "$REGISTRY" >"$work/steps/six"
     for n in $(seq 10); do
         echo "RUN echo $n > /file-$n" >>"$work/steps/ten"

@@ -11,6 +11,11 @@ pub struct Owner {
     pub gid: u32,
 }
 
+impl Owner {
+    /// Root.
+    pub const ROOT: Self = Self { uid: 0, gid: 0 };
+}
+
 /// A user as USER names one, with everything that a process of it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {

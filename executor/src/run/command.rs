@@ -253,8 +253,7 @@ struct Links {
 fn owned_links(tree: &StackedTree, lowers: &[PathBuf]) -> Result<Vec<(u64, Owner)>, Error> {
     use std::os::unix::fs::MetadataExt as _;
     let is_wanted = |node: &Node| {
-        matches!(node.kind, NodeKind::Symlink { .. } | NodeKind::Fifo)
-            && node.owner() != (Owner { uid: 0, gid: 0 })
+        matches!(node.kind, NodeKind::Symlink { .. } | NodeKind::Fifo) && node.owner() != Owner::ROOT
     };
     let mut links = Vec::new();
     for (layer, path, node) in tree.visible(&is_wanted) {

@@ -411,7 +411,7 @@ fn copy_out(view: &View, ownership: Ownership, source: &str, copy: &Path) -> Res
         for (path, found) in above.into_iter().chain(own).chain(below) {
             let Some((_, node)) = tree.link_target(found) else { continue };
             let to = copy.join(host_path(&path));
-            let owner = if ownership == Ownership::Keep { node.owner() } else { Owner { uid: 0, gid: 0 } };
+            let owner = if ownership == Ownership::Keep { node.owner() } else { Owner::ROOT };
             let time =
                 UNIX_EPOCH + Duration::new(u64::try_from(node.mtime.0).unwrap_or_default(), node.mtime.1);
             match &node.kind {

@@ -257,7 +257,8 @@ fn xattr(host: &Path, name: &CStr) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-fn parse_device(value: &[u8]) -> Option<NodeKind> {
+/// The device that [`DEVICE_XATTR`] holds.
+pub(crate) fn parse_device(value: &[u8]) -> Option<NodeKind> {
     let text = std::str::from_utf8(value).ok()?;
     let mut words = text.split(' ');
     let letter = words.next()?;

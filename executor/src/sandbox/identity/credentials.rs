@@ -179,7 +179,7 @@ impl Table {
 
     /// Lets a thread believe something else.
     pub(super) fn set(&mut self, thread: i32, credentials: Credentials) -> io::Result<()> {
-        self.others |= credentials.owner() != Owner { uid: 0, gid: 0 };
+        self.others |= credentials.owner() != Owner::ROOT;
         let all = &mut self.all;
         let number = *self.numbers.entry(credentials).or_insert_with_key(|credentials| {
             all.push(credentials.clone());

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
 
 use super::super::notify::memory::bytes_of;
-use super::super::notify::{Answer, Call};
+use super::super::notify::{Answer, Call, done};
 use super::Identity;
 use super::owners::Record;
 use crate::owner::{OWNER_XATTR, to_text};
@@ -221,18 +221,12 @@ impl Identity {
             }
             Question::Chown { uid, gid } => self.chown(call, &place, uid, gid),
             Question::Make { flags, mode } => self.make(call, &place, flags, mode),
-            Question::MakeHow { how } => {
-                // The kernel's `struct open_how`: flags, mode, resolve.
-                let mut bytes = [0_u8; 24];
-                let read = self.memory.read(call.thread, how, &mut bytes)?;
-                let word =
-                    |at: usize| bytes[at..at + 8].try_into().map(u64::from_ne_bytes).unwrap_or_default();
-                let makes = word(0) & (libc::O_CREAT as u64) != 0;
-                if read < bytes.len() || !makes || word(16) != 0 {
-                    return Ok(Answer::LetThrough);
+            Question::MakeHow { how } => match self.memory.read_open_how(call.thread, how)? {
+                Some([flags, mode, 0]) if flags & (libc::O_CREAT as u64) != 0 => {
+                    self.make(call, &place, flags, mode)
                 }
-                self.make(call, &place, word(0), word(8))
-            }
+                _ => Ok(Answer::LetThrough),
+            },
             Question::MakeDirectory { mode } => self.make_directory(call, &place, mode),
             Question::MakeLink { text } => self.make_link(call, &place, text),
             Question::MakeNode { mode, device } => self.make_node(call, &place, mode, device),
@@ -378,8 +372,8 @@ impl Identity {
 
     /// Who will own what a thread makes at a place; nothing for root, which the kernel gives it to.
     fn owner_of_new(&self, call: &Call, place: &Place) -> Option<Owner> {
-        let root = Owner { uid: 0, gid: 0 };
-        let mut owner = if self.table.has_others() { self.table.of(call.thread).owner() } else { root };
+        let mut owner =
+            if self.table.has_others() { self.table.of(call.thread).owner() } else { Owner::ROOT };
         let path = place.path.to_bytes();
         let end = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let above = CString::new([&path[..end], b"."].concat()).ok()?;
@@ -387,7 +381,7 @@ impl Identity {
         if stat.st_mode & libc::S_ISGID != 0 {
             owner.gid = self.owners.at(&above, true).owner.map_or(stat.st_gid, |owner| owner.gid);
         }
-        (owner != root).then_some(owner)
+        (owner != Owner::ROOT).then_some(owner)
     }
 
     /// open(2) of what may have to be made: where it is not there, it is made here, with its owner.
@@ -520,8 +514,4 @@ fn mode_of(thread: i32, mode: u64) -> Mode {
         status.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok());
     let bits = u32::try_from(mode & 0o7777).unwrap_or_default();
     Mode::from(bits & !umask.unwrap_or(0o022))
-}
-
-fn done(result: i64) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

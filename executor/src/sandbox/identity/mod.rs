@@ -23,7 +23,7 @@ use rustix::process::Pid;
 
 use super::OneId;
 use super::notify::memory::{Memory, bytes_of};
-use super::notify::{Answer, Call, Listener};
+use super::notify::{Answer, Call, Listener, SET_IDS};
 use super::seccomp::Notified;
 use crate::owner::Birth;
 use crate::users::Owner;
@@ -32,18 +32,6 @@ use owners::Owners;
 
 /// The most groups that a process may have, as in the kernel.
 const MAX_GROUPS: u64 = 65_536;
-
-/// Calls that set ids.
-const SET_IDS: [libc::c_long; 8] = [
-    libc::SYS_setuid,
-    libc::SYS_setgid,
-    libc::SYS_setreuid,
-    libc::SYS_setregid,
-    libc::SYS_setresuid,
-    libc::SYS_setresgid,
-    libc::SYS_setfsuid,
-    libc::SYS_setfsgid,
-];
 
 /// Calls that ask for ids.
 const GET_IDS: [libc::c_long; 7] = [

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Statx, StatxFlags, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Statx, StatxFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::owner::{Birth, OWNER_XATTR, of_text, to_text};
 use crate::snapshot::DEVICE_XATTR;
+use crate::snapshot::read::parse_device;
+use crate::snapshot::unpack::open_beneath;
+use crate::tree::{NodeKind, file_name, parent};
 use crate::users::Owner;
 
 /// What is recorded of a file.
@@ -68,7 +71,11 @@ impl Owners {
             if name == OWNER_XATTR.to_bytes_with_nul() {
                 record.owner = of_text(&read(OWNER_XATTR));
             } else if name == DEVICE_XATTR.to_bytes_with_nul() {
-                record.device = device_of(&read(DEVICE_XATTR));
+                record.device = match parse_device(&read(DEVICE_XATTR)) {
+                    Some(NodeKind::CharDevice(major, minor)) => Some((libc::S_IFCHR, major, minor)),
+                    Some(NodeKind::BlockDevice(major, minor)) => Some((libc::S_IFBLK, major, minor)),
+                    _ => None,
+                };
             }
         }
         if record.owner.is_none() && !(self.lower.is_empty() && self.upper.is_empty()) {
@@ -96,7 +103,7 @@ impl Owners {
         let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, wanted)?;
         if carries_attributes(&stat) {
             let path = format!("self/fd/{}", file.as_raw_fd());
-            let done = if owner == (Owner { uid: 0, gid: 0 }) {
+            let done = if owner == Owner::ROOT {
                 match rustix::fs::removexattr(&path, OWNER_XATTR) {
                     Err(Errno::NODATA) => Ok(()),
                     other => other,
@@ -120,16 +127,9 @@ impl Owners {
     fn on_disk(&self, file: &OwnedFd) -> Option<Statx> {
         let path = rustix::fs::readlink(format!("self/fd/{}", file.as_raw_fd()), Vec::new()).ok()?;
         let path = path.to_bytes().strip_prefix(b"/")?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let (directory, name) = (crate::tree::parent(path)?, crate::tree::file_name(path));
-        let directory: &[u8] = if directory.is_empty() { b"." } else { directory };
-        let flags_above = flags | OFlags::DIRECTORY;
-        let above =
-            rustix::fs::openat2(self.upper_handle.as_fd(), directory, flags_above, Mode::empty(), resolve)
-                .ok()?;
+        let above = open_beneath(self.upper_handle.as_fd(), parent(path)?).ok()?;
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-        rustix::fs::statx(above, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()
+        rustix::fs::statx(above, file_name(path), AtFlags::SYMLINK_NOFOLLOW, wanted).ok()
     }
 
     /// Sees to it that a link of the image keeps its owner when it gets another name.
@@ -148,10 +148,4 @@ impl Owners {
 
 fn carries_attributes(stat: &Statx) -> bool {
     matches!(FileType::from_raw_mode(u32::from(stat.stx_mode)), FileType::RegularFile | FileType::Directory)
-}
-
-fn device_of(value: &[u8]) -> Option<(u32, u32, u32)> {
-    let mut words = std::str::from_utf8(value).ok()?.split(' ');
-    let kind = if words.next()? == "b" { libc::S_IFBLK } else { libc::S_IFCHR };
-    Some((kind, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }

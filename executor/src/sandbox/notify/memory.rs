@@ -83,6 +83,18 @@ impl Memory {
         })
     }
 
+    /// Reads the kernel's `struct open_how`: flags, mode, resolve. Gives nothing where it is cut short.
+    pub(in crate::sandbox) fn read_open_how(
+        &self,
+        thread: i32,
+        address: u64,
+    ) -> io::Result<Option<[u64; 3]>> {
+        let mut bytes = [0_u8; 24];
+        let read = self.read(thread, address, &mut bytes)?;
+        let word = |at: usize| bytes[at..at + 8].try_into().map(u64::from_ne_bytes).unwrap_or_default();
+        Ok((read == bytes.len()).then(|| [word(0), word(8), word(16)]))
+    }
+
     /// Writes all of the bytes.
     pub(in crate::sandbox) fn write(&self, thread: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
         let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };

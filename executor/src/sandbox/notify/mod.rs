@@ -16,6 +16,18 @@ const ADD_DESCRIPTOR: libc::c_ulong = 0x4018_2103;
 const SET_FLAGS: libc::c_ulong = 0x4008_2104;
 const SYNC_WAKE_UP: libc::c_ulong = 1;
 
+/// Calls that set ids.
+pub(super) const SET_IDS: [libc::c_long; 8] = [
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
+];
+
 /// A call that waits for its answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
@@ -149,4 +161,9 @@ impl Listener {
         let number = unsafe { libc::ioctl(self.0.as_raw_fd(), ADD_DESCRIPTOR, &raw mut request) };
         if number < 0 { Err(io::Error::last_os_error()) } else { Ok(number.into()) }
     }
+}
+
+/// The error that a system call left behind, where its result says so.
+pub(super) fn done(result: i64) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

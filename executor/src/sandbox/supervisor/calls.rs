@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::OFlags;
 
-use super::super::notify::{Answer, Call, memory};
+use super::super::notify::{Answer, Call, SET_IDS, done, memory};
 use super::Supervisor;
 use super::paths::Target;
 
@@ -57,18 +57,6 @@ struct Named {
     follow: bool,
     question: Question,
 }
-
-/// The calls that change a process's ids.
-const SET_IDS: [libc::c_long; 8] = [
-    libc::SYS_setuid,
-    libc::SYS_setgid,
-    libc::SYS_setreuid,
-    libc::SYS_setregid,
-    libc::SYS_setresuid,
-    libc::SYS_setresgid,
-    libc::SYS_setfsuid,
-    libc::SYS_setfsgid,
-];
 
 /// The numbers of all calls that the filter has to report.
 pub(in crate::sandbox) fn calls() -> Vec<libc::c_long> {
@@ -162,15 +150,12 @@ impl Supervisor {
             return Ok(Answer::LetThrough);
         }
         if let Question::OpenHow { how } = named.question {
-            // The kernel's `struct open_how`: flags, mode, resolve. Callers that restrict the way know what they do.
-            let mut bytes = [0_u8; 24];
-            let read = self.memory.read(call.thread, how, &mut bytes)?;
-            let word = |at: usize| bytes[at..at + 8].try_into().map(u64::from_ne_bytes).unwrap_or_default();
-            if read < bytes.len() || word(16) != 0 {
+            // Callers that restrict the way know what they do.
+            let Some([flags, _, 0]) = self.memory.read_open_how(call.thread, how)? else {
                 return Ok(Answer::LetThrough);
-            }
-            named.follow = word(0) & (libc::O_NOFOLLOW as u64) == 0;
-            named.question = Question::Open { flags: word(0) };
+            };
+            named.follow = flags & (libc::O_NOFOLLOW as u64) == 0;
+            named.question = Question::Open { flags };
         }
         let absolute = if path.starts_with(b"/") {
             Some(path.clone())
@@ -317,8 +302,4 @@ impl Supervisor {
         self.memory.write(call.thread, call.arguments[0], memory::bytes_of(&names))?;
         Ok(Answer::Value(0))
     }
-}
-
-fn done(result: i64) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
