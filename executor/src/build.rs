@@ -110,6 +110,9 @@ pub fn build(graph: &Graph, settings: &Settings, events: &Events) -> Result<Buil
         outcomes: Mutex::default(),
     };
     schedule::run(graph, settings.jobs, &|step| runner.step(step), &|| cancel.cancel())?;
+    for context in settings.contexts.values() {
+        context.remember()?;
+    }
     let outcomes = runner.outcomes.into_inner().expect("no holder of this lock panics");
     let images = graph
         .images

@@ -10,10 +10,10 @@ use rayon::prelude::*;
 
 use crate::copy::View;
 use crate::error::Error;
-use crate::snapshot::read::{Filter, Reading, Verdict, open_file, open_root, scan};
+use crate::snapshot::read::{Filter, Reading, Verdict, open_file, open_root, scan_again};
 use crate::snapshot::unpack::digest_of;
-use crate::store::WorkDir;
-use crate::tree::StackedTree;
+use crate::store::{ContextMemory, WorkDir};
+use crate::tree::{NodeKind, StackedTree};
 
 /// Says of each name of a context (relative, with slashes) whether it is there.
 pub type IgnoreFilter = Box<dyn Fn(&str, bool) -> Verdict + Send + Sync>;
@@ -24,7 +24,11 @@ pub struct Context {
     pub root: PathBuf,
     filter: Option<IgnoreFilter>,
     view: OnceLock<View>,
+    /// Held by whoever scans.
+    scanning: Mutex<()>,
     digests: Mutex<BTreeMap<Vec<u8>, [u8; 32]>>,
+    /// What earlier builds read of it.
+    memory: Option<ContextMemory>,
     /// Keeps the directory, if it was made for this build.
     _work: Option<WorkDir>,
 }
@@ -38,7 +42,21 @@ impl fmt::Debug for Context {
 impl Context {
     /// Makes a context of a directory; nothing is read yet.
     pub fn new(root: PathBuf, filter: Option<IgnoreFilter>) -> Self {
-        Self { root, filter, view: OnceLock::new(), digests: Mutex::default(), _work: None }
+        Self {
+            root,
+            filter,
+            view: OnceLock::new(),
+            scanning: Mutex::default(),
+            digests: Mutex::default(),
+            memory: None,
+            _work: None,
+        }
+    }
+
+    /// Has it remember what it reads, for later builds.
+    #[must_use]
+    pub fn with_memory(self, memory: ContextMemory) -> Self {
+        Self { memory: Some(memory), ..self }
     }
 
     /// Makes a context of all files of a directory; `work` goes with it.
@@ -54,9 +72,21 @@ impl Context {
         if let Some(view) = self.view.get() {
             return Ok(view);
         }
+        let _scanning = self.scanning.lock().expect("no holder of this lock panics");
+        if let Some(view) = self.view.get() {
+            return Ok(view);
+        }
         let keep_all = |_: &str, _: bool| Verdict::Keep;
         let filter = self.filter.as_deref().map_or(&keep_all as Filter<'_>, |filter| filter);
-        let found = scan(&self.root, Reading::Plain, filter)?;
+        let found = match &self.memory {
+            None => scan_again(&self.root, Reading::Plain, filter, &|_, _| None, &|_, _| ())?,
+            Some(memory) => {
+                let remembered = |path: &[u8], stat: &_| memory.recall(path, stat);
+                scan_again(&self.root, Reading::Plain, filter, &remembered, &|path, stat| {
+                    memory.note(path, stat);
+                })?
+            }
+        };
         let view = View {
             tree: StackedTree { layers: vec![Arc::new(found.tree)] },
             roots: vec![Arc::new(open_root(&self.root)?)],
@@ -64,7 +94,18 @@ impl Context {
         Ok(self.view.get_or_init(|| view))
     }
 
-    /// Digests the contents of files, each once per build.
+    /// Keeps what was read, for later builds.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn remember(&self) -> Result<(), Error> {
+        let (Some(memory), Some(view)) = (&self.memory, self.view.get()) else { return Ok(()) };
+        memory.save(&view.tree.layers[0], &self.digests.lock().expect("no holder of this lock panics"))
+    }
+
+    /// Digests the contents of files, each once as long as they do not change.
+    ///
+    /// What an earlier build read is taken from its memory.
     ///
     /// # Errors
     /// Fails where a file cannot be read.
@@ -79,7 +120,15 @@ impl Context {
             }
         }
         drop(known);
-        let root = &self.view()?.roots[0];
+        let View { tree, roots } = self.view()?;
+        unread.retain(|path| match tree.layers[0].nodes.get(path).map(|node| &node.kind) {
+            Some(NodeKind::File { content, .. }) if *content != [0; 32] => {
+                wanted.insert(path.clone(), *content);
+                false
+            }
+            _ => true,
+        });
+        let root = &roots[0];
         let fresh: BTreeMap<Vec<u8>, [u8; 32]> = unread
             .into_par_iter()
             .map(|path| {

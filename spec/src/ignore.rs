@@ -88,6 +88,12 @@ impl IgnoreFile {
         self.rules.is_empty()
     }
 
+    /// Returns the patterns in order, clean, one a line; files with the same ones leave out the same names.
+    pub fn rules(&self) -> String {
+        let rule = |rule: &Rule| format!("{}{}\n", if rule.reincludes { "!" } else { "" }, rule.pattern);
+        self.rules.iter().map(rule).collect()
+    }
+
     /// Tells whether some pattern lets files in again (`!`).
     pub fn has_exceptions(&self) -> bool {
         self.rules.iter().any(|rule| rule.reincludes)

@@ -11,6 +11,7 @@ use kairn_executor::Settings;
 use kairn_executor::build::fetch;
 use kairn_executor::context::Context;
 use kairn_executor::snapshot::read::Verdict;
+use kairn_executor::store::{ContextMemory, Store};
 use kairn_image::compression::is_tar_archive;
 use kairn_spec::ignore::IgnoreFile;
 use kairn_spec::remote::RemoteSource;
@@ -188,10 +189,13 @@ pub fn ignore_file(root: &Path, dockerfile: Option<&Path>) -> Result<Option<Arc<
     Ok(Some(Arc::new(ignore)))
 }
 
-/// The files of a folder, without those that an ignore file leaves out.
-pub fn local_context(root: PathBuf, ignore: Option<Arc<IgnoreFile>>) -> Context {
-    let Some(ignore) = ignore.filter(|ignore| !ignore.is_empty()) else {
-        return Context::of_directory(root, None);
+/// The files of a folder, without those that an ignore file leaves out; unchanged ones are read once for all builds.
+pub fn local_context(root: PathBuf, ignore: Option<Arc<IgnoreFile>>, store: &Arc<Store>) -> Context {
+    let ignore = ignore.filter(|ignore| !ignore.is_empty());
+    let rules = ignore.as_ref().map(|ignore| ignore.rules()).unwrap_or_default();
+    let memory = ContextMemory::new(store, &root, &rules);
+    let Some(ignore) = ignore else {
+        return Context::of_directory(root, None).with_memory(memory);
     };
     Context::new(
         root,
@@ -205,4 +209,5 @@ pub fn local_context(root: PathBuf, ignore: Option<Arc<IgnoreFile>>) -> Context 
             }
         })),
     )
+    .with_memory(memory)
 }

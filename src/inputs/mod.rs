@@ -69,7 +69,8 @@ impl Project {
         if input.file.as_deref() == Some("-") && input.context == "-" {
             return Err(Failure::user("the Dockerfile and the build context cannot both be standard input"));
         }
-        let Named { contexts: named, folders: mut contexts } = named::read(&input.build_context)?;
+        let Named { contexts: named, folders: mut contexts } =
+            named::read(&input.build_context, &settings.store)?;
         let mut kept = None;
         let mut given = None;
         let (root, is_local) = match context::locate(&input.context)? {
@@ -92,7 +93,7 @@ impl Project {
         };
         // As with BuildKit, only a folder of this machine has an ignore file.
         let ignore = if is_local { context::ignore_file(&root, Some(&file.path))? } else { None };
-        let main = Arc::new(context::local_context(root, ignore.clone()));
+        let main = Arc::new(context::local_context(root, ignore.clone(), &settings.store));
         contexts.insert("context".to_owned(), main);
         Ok(Self { file, ignore, contexts, named, _kept: kept })
     }

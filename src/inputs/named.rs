@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kairn_compiler::compile::contexts::{NamedContext, NamedContexts};
 use kairn_executor::context::Context;
+use kairn_executor::store::Store;
 use kairn_spec::remote::RemoteSource;
 
 use super::context::{ignore_file, local_context};
@@ -19,7 +20,7 @@ pub struct Named {
 }
 
 /// Reads the named contexts of the command line.
-pub fn read(pairs: &[String]) -> Result<Named, Failure> {
+pub fn read(pairs: &[String], store: &Arc<Store>) -> Result<Named, Failure> {
     let mut named = Named::default();
     for pair in pairs {
         let wrong = |what: &str| Failure::user(format!("`--build-context {pair}`: {what}"));
@@ -46,7 +47,7 @@ pub fn read(pairs: &[String]) -> Result<Named, Failure> {
                 ));
             }
             let ignore = ignore_file(&folder, None)?;
-            named.folders.insert(name.to_owned(), Arc::new(local_context(folder, ignore)));
+            named.folders.insert(name.to_owned(), Arc::new(local_context(folder, ignore, store)));
             NamedContext::Local
         };
         if named.contexts.insert(name.to_owned(), context).is_some() {

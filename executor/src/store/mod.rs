@@ -8,12 +8,14 @@
 //! recorded/<chain id>/             the same, with owners in attributes (see `crate::owner`)
 //! contexts/<chain id>/             build contexts from archives and URLs, unpacked
 //! contents/<chain id>/             the layer's regular files alone, for builds without RUN
+//! memories/<name>                  what was read of a context, with the files' attributes then
 //! locks/<name>                     locks between builds; the kernel frees them when their holder dies
 //! tmp/<random>/                    work in progress, removed by the next build when its holder is dead
 //! ```
 //! Everything is written under `tmp` and renamed into place, so a killed build leaves nothing half done, and any
 //! number of builds may share a store.
 
+mod memory;
 mod records;
 
 use std::fs::File;
@@ -25,6 +27,7 @@ use fs_err as fs;
 use kairn_image::Digest;
 use kairn_image::layout::Layout;
 
+pub use memory::ContextMemory;
 pub use records::StepRecord;
 
 use crate::error::{Error, Named as _};
@@ -61,7 +64,9 @@ impl Store {
     /// Fails where the folder cannot be made or written.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let help = "point `--kairn-root` (or `KAIRN_ROOT`) at a folder that you may write";
-        for folder in ["steps", "trees", "snapshots", "recorded", "contexts", "contents", "locks", "tmp"] {
+        for folder in
+            ["steps", "trees", "snapshots", "recorded", "contexts", "contents", "memories", "locks", "tmp"]
+        {
             fs::create_dir_all(root.join(folder)).map_err(|e| Error::from(e).with_help(help))?;
         }
         let layout = Layout::open(root)

@@ -1,0 +1,150 @@
+//! What earlier builds read of a context: a file whose attributes are the same is not read again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use kairn_image::Digest;
+use rustix::fs::Stat;
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use crate::error::Error;
+use crate::tree::{LayerTree, Node, NodeKind};
+
+/// File systems whose clock is this machine's, by the magic numbers of `statfs(2)`: ext4, xfs, btrfs, tmpfs, overlayfs,
+/// f2fs and zfs.
+const LOCAL: [u64; 7] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1];
+
+/// How much older than its reading a change must be for the next change to be sure of another time.
+const LOCAL_TICK: Duration = Duration::from_millis(20);
+
+/// The same for file systems whose clock is another machine's, or coarse.
+const REMOTE_TICK: Duration = Duration::from_secs(3);
+
+/// What a file's attributes were, and what it was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Memory {
+    attributes: Attributes,
+    node: Node,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Attributes {
+    device: u64,
+    inode: u64,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    size: i64,
+    modified: (i64, u64),
+    changed: (i64, u64),
+}
+
+impl Attributes {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            mode: stat.st_mode,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+/// What earlier builds read of one context, and what this one sees.
+#[derive(Debug)]
+pub struct ContextMemory {
+    file: PathBuf,
+    store: Arc<Store>,
+    known: OnceLock<HashMap<Vec<u8>, Memory>>,
+    seen: Mutex<HashMap<Vec<u8>, Attributes>>,
+    tick: Duration,
+    /// Changes before it are told from later ones by their times; set by the first look.
+    horizon: OnceLock<(i64, u64)>,
+}
+
+impl ContextMemory {
+    /// The memory of a folder under an ignore file of these rules; nothing is read yet.
+    pub fn new(store: &Arc<Store>, root: &Path, rules: &str) -> Self {
+        let name = Digest::of(&[root.as_os_str().as_bytes(), b"\0", rules.as_bytes()].concat());
+        let kind = rustix::fs::statfs(root).ok().and_then(|disk| u64::try_from(disk.f_type).ok());
+        Self {
+            file: store.root().join("memories").join(name.hex()),
+            store: Arc::clone(store),
+            known: OnceLock::new(),
+            seen: Mutex::default(),
+            tick: if kind.is_some_and(|kind| LOCAL.contains(&kind)) { LOCAL_TICK } else { REMOTE_TICK },
+            horizon: OnceLock::new(),
+        }
+    }
+
+    /// What earlier builds read. A memory that cannot be read is an empty one.
+    fn known(&self) -> &HashMap<Vec<u8>, Memory> {
+        self.known.get_or_init(|| {
+            let bytes = std::fs::read(&self.file).unwrap_or_default();
+            let known: Vec<(Vec<u8>, Memory)> = postcard::from_bytes(&bytes).unwrap_or_default();
+            known.into_iter().collect()
+        })
+    }
+
+    /// What a name was, if its attributes say that it still is that.
+    pub fn recall(&self, path: &[u8], stat: &Stat) -> Option<Node> {
+        let memory = self.known().get(path)?;
+        (memory.attributes == Attributes::of(stat)).then(|| memory.node.clone())
+    }
+
+    /// Notes the attributes of a name, which were taken before it is read.
+    pub fn note(&self, path: &[u8], stat: &Stat) {
+        self.horizon.get_or_init(|| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let horizon = now.saturating_sub(self.tick);
+            (i64::try_from(horizon.as_secs()).unwrap_or(i64::MAX), u64::from(horizon.subsec_nanos()))
+        });
+        let mut seen = self.seen.lock().expect("no holder of this lock panics");
+        seen.insert(path.to_vec(), Attributes::of(stat));
+    }
+
+    /// Keeps what this build saw, where it is news; `contents` are the digests of the files that it read.
+    ///
+    /// What changed so short a time ago that a further change might not show is not kept.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn save(&self, tree: &LayerTree, contents: &BTreeMap<Vec<u8>, [u8; 32]>) -> Result<(), Error> {
+        let seen = self.seen.lock().expect("no holder of this lock panics");
+        let Some(&horizon) = self.horizon.get() else { return Ok(()) };
+        let known = self.known();
+        let mut is_news = false;
+        let mut kept: Vec<(&Vec<u8>, Memory)> = Vec::with_capacity(seen.len());
+        for (path, node) in &tree.nodes {
+            let Some(&attributes) = seen.get(path) else { continue };
+            let is_settled = attributes.changed < horizon && attributes.modified < horizon;
+            // What a further name of a file is depends on the names before it.
+            if !is_settled || matches!(node.kind, NodeKind::Hardlink { .. }) {
+                continue;
+            }
+            let mut node = node.clone();
+            if let (NodeKind::File { content, .. }, Some(read)) = (&mut node.kind, contents.get(path)) {
+                *content = *read;
+            }
+            is_news |=
+                known.get(path).is_none_or(|known| known.attributes != attributes || known.node != node);
+            kept.push((path, Memory { attributes, node }));
+        }
+        if !is_news && kept.len() == known.len() {
+            return Ok(());
+        }
+        let bytes = postcard::to_allocvec(&kept)
+            .map_err(|e| Error::world("cannot encode what was read of a context", e))?;
+        self.store.write_file(&self.file, &bytes)
+    }
+}
