@@ -162,6 +162,8 @@ pub struct RunOp {
     pub env: Environment,
     /// Predefined proxy arguments: in the environment, outside the key.
     pub proxy_env: Vec<(String, String)>,
+    /// Names of the variables that ARGs gave; the others are ENVs. Outside the key.
+    pub arg_names: Vec<String>,
     /// Working directory, absolute.
     pub cwd: String,
     /// USER as written; empty for root.
@@ -272,15 +274,32 @@ pub enum MountKind {
 impl fmt::Display for Mount {
     /// Writes everything that a command can see of the mount, in the words of `RUN --mount`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(&[]))
+    }
+}
+
+impl Mount {
+    /// Writes what a command's result can depend on.
+    ///
+    /// As in BuildKit, a cache has no name there and may be shared in any way; nor does it count whether the command would
+    /// have failed without a secret.
+    pub fn key_text(&self) -> String {
+        match self.kind {
+            MountKind::Cache { .. } => self.text(&["id", "sharing"]),
+            MountKind::Bind { .. }
+            | MountKind::Tmpfs { .. }
+            | MountKind::Secret { .. }
+            | MountKind::Ssh { .. } => self.text(&["required"]),
+        }
+    }
+
+    fn text(&self, without: &[&str]) -> String {
         let (kind, mut options) = self.kind.options();
         options.push(("target", self.target.clone()));
-        write!(f, "type={kind}")?;
-        for (name, value) in options {
-            if let Some(value) = value {
-                write!(f, ",{name}={value}")?;
-            }
-        }
-        Ok(())
+        let given = options.into_iter().filter(|(name, _)| !without.contains(name));
+        given
+            .filter_map(|(name, value)| Some(format!(",{name}={}", value?)))
+            .fold(format!("type={kind}"), |text, option| text + &option)
     }
 }
 

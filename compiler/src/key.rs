@@ -14,7 +14,7 @@ use crate::graph::{
 };
 
 /// Version of the meaning of the parts: raised when a step of the same parts would give another result.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// Identifies what a step makes: equal keys, equal results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,13 +27,29 @@ impl fmt::Display for StepKey {
 }
 
 /// The named parts of a key, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyParts {
     /// Name and value of each part (`args[0]`, `env.PATH`, `input.root`); no name occurs twice.
     pub parts: Vec<(String, String)>,
+    /// Values of hidden parts, each framed by its length.
+    pub(crate) hidden: Vec<u8>,
 }
 
 impl KeyParts {
+    /// Takes parts as they are.
+    pub fn of(parts: Vec<(String, String)>) -> Self {
+        Self { parts, hidden: Vec::new() }
+    }
+
+    /// Adds a part that is kept from whoever looks at the parts: the key depends on it, and nothing tells it.
+    #[must_use]
+    pub fn with_hidden(mut self, name: &str, value: &[u8]) -> Self {
+        self.push(name, "hidden");
+        self.hidden.extend_from_slice(&(value.len() as u64).to_le_bytes());
+        self.hidden.extend_from_slice(value);
+        self
+    }
+
     /// Digests the parts: each name and each value framed by its length in bytes, 64 bits little-endian.
     pub fn key(&self) -> StepKey {
         let mut bytes = b"kairn step key\0".to_vec();
@@ -41,6 +57,7 @@ impl KeyParts {
             bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
             bytes.extend_from_slice(text.as_bytes());
         }
+        bytes.extend_from_slice(&self.hidden);
         StepKey(Digest::of(&bytes))
     }
 
@@ -60,7 +77,7 @@ impl KeyParts {
 /// The key of a [`Op::Context`] says only which context it is; its content has a digest of its own, and that is what
 /// the steps that read it take part with.
 pub fn key_parts(op: &Op, inputs: &[(Input, Digest)]) -> KeyParts {
-    let mut parts = KeyParts { parts: Vec::new() };
+    let mut parts = KeyParts::default();
     parts.push("version", VERSION);
     match op {
         Op::Scratch => parts.push("op", "scratch"),
@@ -141,7 +158,7 @@ fn push_inline(parts: &mut KeyParts, inline: &InlineOp) {
 }
 
 fn push_run(parts: &mut KeyParts, run: &RunOp) {
-    let RunOp { args, env, proxy_env: _, cwd, user, platform, mounts, network, security } = run;
+    let RunOp { args, env, proxy_env: _, arg_names: _, cwd, user, platform, mounts, network, security } = run;
     parts.push("op", "run");
     parts.push_list("args", args);
     for (name, value) in env.pairs() {
@@ -151,7 +168,7 @@ fn push_run(parts: &mut KeyParts, run: &RunOp) {
     parts.push("user", user);
     push_platform(parts, platform);
     for (index, mount) in mounts.iter().enumerate() {
-        parts.push(format!("mounts[{index}]"), mount.to_string());
+        parts.push(format!("mounts[{index}]"), mount.key_text());
     }
     match network {
         Network::Default => {}

@@ -89,7 +89,7 @@ fn git_value(git: &GitOp) -> Value {
 }
 
 fn run_value(run: &RunOp) -> Value {
-    let RunOp { args, env, proxy_env, cwd, user, platform, mounts, network, security } = run;
+    let RunOp { args, env, proxy_env, arg_names: _, cwd, user, platform, mounts, network, security } = run;
     let proxies: Vec<&str> = proxy_env.iter().map(|(name, _)| name.as_str()).collect();
     let mounts: Vec<String> = mounts.iter().map(ToString::to_string).collect();
     let network = match network {

@@ -102,7 +102,7 @@ fn git_text(git: &GitOp) -> String {
 }
 
 fn run_text(run: &RunOp) -> String {
-    let RunOp { args, env, proxy_env, cwd, user, platform, mounts, network, security } = run;
+    let RunOp { args, env, proxy_env, arg_names: _, cwd, user, platform, mounts, network, security } = run;
     let env: Vec<String> = env.pairs().iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut text = format!("run {args:?} env={env:?} cwd={cwd:?}{} on={platform}", user_text(user));
     if !proxy_env.is_empty() {

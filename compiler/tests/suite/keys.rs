@@ -43,6 +43,7 @@ fn run() -> RunOp {
         args: strings(&["sh", "-c", "x"]),
         env: environment(&[("A", "1"), ("B", "2")]),
         proxy_env: Vec::new(),
+        arg_names: Vec::new(),
         cwd: "/".to_owned(),
         user: String::new(),
         platform: "linux/arm64".parse().unwrap(),
@@ -293,7 +294,7 @@ proptest! {
     #[test]
     fn framing_is_unambiguous(a in prop::collection::vec(part(), 0..5), b in prop::collection::vec(part(), 0..5)) {
         let equal = a == b;
-        prop_assert_eq!(KeyParts { parts: a }.key() == KeyParts { parts: b }.key(), equal);
+        prop_assert_eq!(KeyParts::of(a).key() == KeyParts::of(b).key(), equal);
     }
 
     #[test]

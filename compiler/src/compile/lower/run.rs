@@ -26,6 +26,10 @@ impl StageLowering<'_, '_, '_> {
             args,
             env: state.environment.clone(),
             proxy_env: arguments::proxies(self.build.options, &state.env),
+            arg_names: (state.args.iter())
+                .map(|(name, _)| name.to_owned())
+                .filter(|name| state.config_env.get(name) != state.env.get(name))
+                .collect(),
             cwd: state.workdir(),
             user: state.config.config.user.clone(),
             platform: state.platform.clone(),
