@@ -4,8 +4,9 @@
 //! In and out: bytes that other tools read and write. Absent: builds, steps, snapshots on disk, `unsafe`.
 //!
 //! Reading order: [`digest`], [`platform`], [`mod@reference`], [`config`], [`manifest`], [`media_type`], [`layer`] (tar
-//! entries in and out), [`compression`], [`layout`] (the store of blobs), [`registry`].
+//! entries in and out), [`compression`], [`layout`] (the store of blobs), [`registry`], [`backend`] (places of a shared cache).
 
+pub mod backend;
 pub mod compression;
 pub mod config;
 pub mod digest;

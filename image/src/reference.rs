@@ -60,6 +60,14 @@ impl Reference {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
+    /// Returns the same repository's image of that tag, whatever its digest.
+    ///
+    /// # Errors
+    /// Where the text is no tag: up to 128 letters, digits, `_`, `.` and `-`, not beginning with the last two.
+    pub fn tagged(&self, tag: &str) -> Result<Self, ParseReferenceError> {
+        format!("{}/{}:{tag}", self.registry, self.repository).parse()
+    }
+
     /// Returns what a registry is asked for: the digest, or else the tag.
     pub(crate) fn selector(&self) -> String {
         match (&self.digest, &self.tag) {

@@ -1,9 +1,11 @@
 //! Compression of layers and archives, found by content, never by name.
 
+mod compressor;
 mod gzip;
 
 use std::io::{self, Cursor, Read};
 
+pub use compressor::Compressor;
 pub use gzip::GzipWriter;
 
 /// Memory an xz stream may ask for: `xz -9` needs 65 MiB to read.

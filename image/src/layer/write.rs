@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use tar::Header;
 
-use crate::compression::{Compression, GzipWriter};
+use crate::compression::{Compression, Compressor};
 use crate::digest::DigestWriter;
 use crate::layer::background::BackgroundSha256;
 use crate::layer::header::BLOCK_BYTES;
@@ -22,7 +22,7 @@ const COPY_BYTES: usize = 128 << 10;
 /// long or non-ASCII paths, ids above 0o7777777, files from 8 GiB, times with nanoseconds, extended attributes. Names
 /// of users and groups are never written, and holes are written as zeros.
 pub struct LayerWriter<W: Write + Send> {
-    packer: Packer<W>,
+    packer: Compressor<DigestWriter<W>>,
     diff: BackgroundSha256,
     compression: Compression,
     buffer: Vec<u8>,
@@ -39,26 +39,10 @@ pub struct WrittenLayer {
     pub uncompressed_bytes: u64,
 }
 
-enum Packer<W: Write> {
-    None(DigestWriter<W>),
-    Gzip(GzipWriter<DigestWriter<W>>),
-    Zstd(zstd::stream::write::Encoder<'static, DigestWriter<W>>),
-    /// zstd refused its settings; shown at the first write.
-    Broken(io::Error),
-}
-
 impl<W: Write + Send> LayerWriter<W> {
     /// Starts a layer that is written to `out` as it grows.
     pub fn new(out: W, compression: Compression) -> Self {
-        let out = DigestWriter::new(out);
-        let packer = match compression {
-            Compression::None => Packer::None(out),
-            Compression::Gzip { level } => Packer::Gzip(GzipWriter::new(out, level)),
-            Compression::Zstd { level } => match zstd_encoder(out, level) {
-                Ok(encoder) => Packer::Zstd(encoder),
-                Err(error) => Packer::Broken(error),
-            },
-        };
+        let packer = Compressor::new(DigestWriter::new(out), compression);
         Self { packer, diff: BackgroundSha256::new(), compression, buffer: vec![0; COPY_BYTES] }
     }
 
@@ -80,12 +64,7 @@ impl<W: Write + Send> LayerWriter<W> {
     /// Those of writing.
     pub fn finish(mut self) -> io::Result<(WrittenLayer, W)> {
         write_end(&mut TarBytes(&mut self))?;
-        let (digest, size, out) = match self.packer {
-            Packer::None(out) => out.finish(),
-            Packer::Gzip(gzip) => gzip.finish()?.finish(),
-            Packer::Zstd(zstd) => zstd.finish()?.finish(),
-            Packer::Broken(error) => return Err(error),
-        };
+        let (digest, size, out) = self.packer.finish()?.finish();
         let (diff_id, uncompressed_bytes) = self.diff.finish();
         let descriptor = Descriptor::new(media_type::oci_layer(self.compression), digest, size);
         Ok((WrittenLayer { diff_id, descriptor, uncompressed_bytes }, out))
@@ -97,12 +76,7 @@ struct TarBytes<'a, W: Write + Send>(&'a mut LayerWriter<W>);
 
 impl<W: Write + Send> Write for TarBytes<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.0.packer {
-            Packer::None(out) => out.write_all(bytes)?,
-            Packer::Gzip(out) => out.write_all(bytes)?,
-            Packer::Zstd(out) => out.write_all(bytes)?,
-            Packer::Broken(error) => return Err(io::Error::new(error.kind(), error.to_string())),
-        }
+        self.0.packer.write_all(bytes)?;
         self.0.diff.write_all(bytes)?;
         Ok(bytes.len())
     }
@@ -110,13 +84,6 @@ impl<W: Write + Send> Write for TarBytes<'_, W> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn zstd_encoder<W: Write>(out: W, level: i32) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
-    let mut encoder = zstd::stream::write::Encoder::new(out, level)?;
-    // Any number of workers from one on gives the same bytes; none at all gives others.
-    encoder.multithread(u32::try_from(rayon::current_num_threads()).unwrap_or(1).max(1))?;
-    Ok(encoder)
 }
 
 /// Writes one entry with its content and padding, through `buffer`, which must not be empty.

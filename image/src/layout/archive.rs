@@ -1,6 +1,6 @@
 //! A layout as one tar stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use crate::layer::{Entry, EntryKind, Timestamp, write_end, write_entry};
@@ -82,6 +82,15 @@ impl Layout {
         }
         archive.bytes(MARKER_FILE, marker().as_bytes())?;
         Ok(write_end(&mut archive.out)?)
+    }
+
+    /// Lists all blobs that the index leads to.
+    pub(crate) fn reachable(&self) -> Result<BTreeSet<Digest>, LayoutError> {
+        let mut blobs = BTreeMap::new();
+        for descriptor in self.index()?.manifests {
+            self.reach(&descriptor, DEPTH, &mut blobs)?;
+        }
+        Ok(blobs.into_keys().collect())
     }
 
     /// Collects a blob and the blobs it points to.

@@ -119,6 +119,11 @@ impl Layout {
         &self.root
     }
 
+    /// Returns the directory of the blobs.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join(BLOBS)
+    }
+
     /// Returns where the blob is, or would be.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.root.join(BLOBS).join(digest.hex())
@@ -205,6 +210,28 @@ impl Layout {
         named.annotations.insert(REF_NAME.to_owned(), name.to_owned());
         index.manifests.push(named);
         Ok(self.replace_file(INDEX_FILE, &index.to_bytes())?)
+    }
+
+    /// Drops the names in `index.json` whose descriptors' blobs are gone, and says which.
+    ///
+    /// # Errors
+    /// Those of reading and writing `index.json`.
+    pub fn drop_dead_names(&self) -> Result<Vec<String>, LayoutError> {
+        let _lock = self.lock()?;
+        let mut index = self.index()?;
+        let mut dropped = Vec::new();
+        index.manifests.retain(|descriptor| {
+            let is_there = self.has_blob(&descriptor.digest);
+            if !is_there {
+                let name = descriptor.annotations.get(REF_NAME).cloned().unwrap_or_default();
+                dropped.push(format!("name `{name}`: its image is gone"));
+            }
+            is_there
+        });
+        if !dropped.is_empty() {
+            self.replace_file(INDEX_FILE, &index.to_bytes())?;
+        }
+        Ok(dropped)
     }
 
     /// Looks a name up in `index.json`.

@@ -10,7 +10,6 @@ use reqwest::header::{
 use reqwest::{StatusCode, Url};
 
 use super::endpoint::Trust;
-use super::transport::TRIES;
 use super::{Client, Error};
 
 /// What a server says a file's version is by.
@@ -83,7 +82,7 @@ impl Client {
                     source: source.without_url().into(),
                 },
             };
-            if attempt >= TRIES {
+            if attempt >= self.config.tries {
                 return Err(error);
             }
             self.pause(attempt, None);

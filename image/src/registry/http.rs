@@ -45,7 +45,53 @@ impl Clients {
     }
 }
 
+/// Makes a client for other servers than registries, which checks certificates.
+pub(crate) fn blocking_client(config: &Config) -> Result<HttpClient, Error> {
+    make(config, Trust::Verified)
+}
+
 fn make(config: &Config, trust: Trust) -> Result<HttpClient, Error> {
+    let mut builder = HttpClient::builder()
+        .user_agent(&config.user_agent)
+        .tls_certs_only(certificates(config, trust)?)
+        .tls_danger_accept_invalid_certs(trust == Trust::Unverified)
+        .redirect(only_safe_redirects())
+        .referer(false)
+        .connect_timeout(config.connect_timeout)
+        // Of the blocking client this is no total: it holds for the answer's start and for each read after it.
+        .timeout(config.read_timeout)
+        .tcp_user_timeout(config.read_timeout)
+        .no_proxy();
+    for proxy in proxies(config)? {
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(|error| Error::Setup(error.into()))
+}
+
+/// Makes a client for those who do not block, which checks certificates.
+#[cfg(feature = "object-store")]
+pub(crate) fn async_client(
+    config: &Config,
+    read_timeout: Option<std::time::Duration>,
+) -> Result<reqwest::Client, Error> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(&config.user_agent)
+        .tls_certs_only(certificates(config, Trust::Verified)?)
+        .redirect(only_safe_redirects())
+        .referer(false)
+        .connect_timeout(config.connect_timeout)
+        .tcp_user_timeout(config.read_timeout)
+        .no_proxy();
+    if let Some(read_timeout) = read_timeout {
+        builder = builder.read_timeout(read_timeout);
+    }
+    for proxy in proxies(config)? {
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(|error| Error::Setup(error.into()))
+}
+
+fn certificates(config: &Config, trust: Trust) -> Result<Vec<Certificate>, Error> {
     let mut certificates: Vec<_> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
         .iter()
         .filter_map(|der| Certificate::from_der(der).ok())
@@ -59,7 +105,11 @@ fn make(config: &Config, trust: Trust) -> Result<HttpClient, Error> {
             certificates.extend(read_certificates(path)?);
         }
     }
-    let only_safe_redirects = redirect::Policy::custom(|attempt| {
+    Ok(certificates)
+}
+
+fn only_safe_redirects() -> redirect::Policy {
+    redirect::Policy::custom(|attempt| {
         let downgraded = attempt
             .previous()
             .last()
@@ -71,22 +121,7 @@ fn make(config: &Config, trust: Trust) -> Result<HttpClient, Error> {
         } else {
             attempt.follow()
         }
-    });
-    let mut builder = HttpClient::builder()
-        .user_agent(&config.user_agent)
-        .tls_certs_only(certificates)
-        .tls_danger_accept_invalid_certs(trust == Trust::Unverified)
-        .redirect(only_safe_redirects)
-        .referer(false)
-        .connect_timeout(config.connect_timeout)
-        // Of the blocking client this is no total: it holds for the answer's start and for each read after it.
-        .timeout(config.read_timeout)
-        .tcp_user_timeout(config.read_timeout)
-        .no_proxy();
-    for proxy in proxies(config)? {
-        builder = builder.proxy(proxy);
-    }
-    builder.build().map_err(|error| Error::Setup(error.into()))
+    })
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<Certificate>, Error> {

@@ -1,7 +1,7 @@
 //! The registry client.
 //!
 //! Spec: OCI distribution-spec 1.1; Docker's token authentication. Reading order: [`auth`] (credentials), `endpoint`
-//! (which hosts), `transport` (one request with its retries), `challenge` and `token` (being let in), `pull`, `push`.
+//! (which hosts), `transport` (one request with its retries), `challenge` and `token` (being let in), `resolve` (which image a name means), `pull`, `push` (blobs), `manifests` (documents as they are).
 //!
 //! Blocking; a [`Client`] may be used by many threads at once. Every byte that is taken over is checked against a digest.
 
@@ -11,8 +11,10 @@ mod download;
 mod endpoint;
 mod error;
 mod http;
+mod manifests;
 mod pull;
 mod push;
+mod resolve;
 mod token;
 mod transport;
 
@@ -25,8 +27,12 @@ use std::time::Duration;
 use auth::{Anonymous, CredentialSource};
 pub use download::Validators;
 pub use error::Error;
-pub use pull::Resolved;
+#[cfg(feature = "object-store")]
+pub(crate) use http::async_client;
+pub(crate) use http::blocking_client;
+pub use manifests::StoredManifest;
 pub use push::PushedBlob;
+pub use resolve::Resolved;
 
 /// How registries are spoken to. The environment is never looked at: all there is to know is here.
 pub struct Config {
@@ -46,6 +52,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Longest wait for an answer, and for more of one; 60 s by default. A blob may take as long as it keeps coming.
     pub read_timeout: Duration,
+    /// Most times that one request is sent, at least 1; 5 by default.
+    pub tries: u32,
     /// Wait before the first retry, doubled for each one after it; 250 ms by default.
     pub retry_delay: Duration,
     /// Longest that a registry's `Retry-After` is obeyed; 60 s by default.
@@ -83,8 +91,22 @@ impl Default for Config {
             user_agent: concat!("kairn/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_mins(1),
+            tries: 5,
             retry_delay: Duration::from_millis(250),
             retry_after_limit: Duration::from_mins(1),
+        }
+    }
+}
+
+impl Proxies {
+    /// Reads them from variables, of which those in upper case count first.
+    pub fn of(variable: &dyn Fn(&str) -> Option<String>) -> Self {
+        let either = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_lowercase()));
+        let url = |name: &str| either(name).filter(|value| !value.is_empty());
+        Self {
+            http: url("HTTP_PROXY"),
+            https: url("HTTPS_PROXY"),
+            except: either("NO_PROXY").unwrap_or_default(),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! To registries: blobs, manifests.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use reqwest::{Method, StatusCode, Url};
 
 use crate::layout::{Layout, LayoutError};
 use crate::registry::endpoint::{Endpoint, Trust};
-use crate::registry::transport::{Answer, Call, Content, Retry, TRIES, Target, status_error};
+use crate::registry::transport::{Answer, Call, Content, Retry, Target, status_error};
 use crate::registry::{Client, Error};
 use crate::{Descriptor, Digest, Reference};
 
@@ -59,7 +59,21 @@ impl Client {
             let (digest, expected) = (blob.digest, blob.size);
             return Err(LayoutError::SizeMismatch { digest, expected, got }.into());
         }
-        upload.send(&layout.blob_path(&blob.digest), session)?;
+        upload.send(&Source::File(layout.blob_path(&blob.digest)), session)?;
+        Ok(PushedBlob::Uploaded)
+    }
+
+    /// Puts bytes into a repository as a blob, if it is not there.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn push_bytes(&self, bytes: &[u8], target: &Reference) -> Result<PushedBlob, Error> {
+        let blob = Descriptor::new(String::new(), Digest::of(bytes), bytes.len() as u64);
+        let upload = Upload::new(self, &blob, target);
+        if upload.is_there()? {
+            return Ok(PushedBlob::Existed);
+        }
+        upload.send(&Source::Bytes(bytes), None)?;
         Ok(PushedBlob::Uploaded)
     }
 
@@ -129,6 +143,24 @@ enum Mount {
     Refused,
 }
 
+/// Where the bytes of a blob are.
+enum Source<'a> {
+    File(PathBuf),
+    Bytes(&'a [u8]),
+}
+
+impl Source<'_> {
+    fn part(&self, start: u64, bytes: u64) -> Content {
+        match self {
+            Self::File(path) => Content::File { path: path.clone(), start, bytes },
+            Self::Bytes(all) => {
+                let at = |n: u64| usize::try_from(n).map_or(all.len(), |n| n.min(all.len()));
+                Content::Bytes(all[at(start)..at(start + bytes)].to_vec())
+            }
+        }
+    }
+}
+
 /// One blob on its way.
 struct Upload<'a> {
     client: &'a Client,
@@ -169,17 +201,20 @@ impl<'a> Upload<'a> {
     }
 
     /// Sends the blob: whole, and in pieces where that does not work.
-    fn send(&self, path: &Path, session: Option<Session>) -> Result<(), Error> {
+    fn send(&self, source: &Source<'_>, session: Option<Session>) -> Result<(), Error> {
         let mut session = session;
         let mut attempt = 1;
         loop {
             let session = session.take().map_or_else(|| self.start(), Ok)?;
             let is_whole = attempt <= WHOLE_TRIES;
-            let result =
-                if is_whole { self.send_whole(path, &session) } else { self.send_in_pieces(path, session) };
+            let result = if is_whole {
+                self.send_whole(source, &session)
+            } else {
+                self.send_in_pieces(source, session)
+            };
             match result {
                 Ok(()) => return Ok(()),
-                Err(error) if attempt == TRIES || !may_pass(&error) => return Err(error),
+                Err(error) if attempt >= self.client.config.tries || !may_pass(&error) => return Err(error),
                 Err(Error::Status { status: 400..=499, .. }) if is_whole => attempt = WHOLE_TRIES + 1,
                 Err(_) => {
                     self.client.pause(attempt, None);
@@ -199,8 +234,8 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn send_whole(&self, path: &Path, session: &Session) -> Result<(), Error> {
-        let body = Content::File { path: path.to_owned(), start: 0, bytes: self.blob.size };
+    fn send_whole(&self, source: &Source<'_>, session: &Session) -> Result<(), Error> {
+        let body = source.part(0, self.blob.size);
         self.expect(
             &self.call(Method::PUT, session, body, true),
             &[StatusCode::CREATED, StatusCode::NO_CONTENT],
@@ -209,11 +244,11 @@ impl<'a> Upload<'a> {
     }
 
     /// Spec: OCI distribution-spec, "Pushing a blob in chunks".
-    fn send_in_pieces(&self, path: &Path, mut session: Session) -> Result<(), Error> {
+    fn send_in_pieces(&self, source: &Source<'_>, mut session: Session) -> Result<(), Error> {
         let mut start = 0;
         while start < self.blob.size {
             let bytes = session.chunk_bytes.min(self.blob.size - start);
-            let body = Content::File { path: path.to_owned(), start, bytes };
+            let body = source.part(start, bytes);
             let mut call = self.call(Method::PATCH, &session, body, false);
             call.headers.push((CONTENT_RANGE.as_str(), format!("{start}-{}", start + bytes - 1)));
             let answer = self.expect(&call, &[StatusCode::ACCEPTED])?;
@@ -293,7 +328,7 @@ impl<'a> Upload<'a> {
     }
 }
 
-fn push_call(method: Method, repository: &str, rest: String) -> Call {
+pub(super) fn push_call(method: Method, repository: &str, rest: String) -> Call {
     Call {
         method,
         target: Target::Repository { name: repository.to_owned(), rest },

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::registry::auth::Credentials;
 use crate::registry::challenge::Challenge;
 use crate::registry::endpoint::{Endpoint, Trust};
-use crate::registry::transport::{Call, TRIES, message_of, unreachable};
+use crate::registry::transport::{Call, message_of, unreachable};
 use crate::registry::{Client, Error};
 
 /// Lifetime of a token that states none. Spec: Docker's token authentication, `expires_in`.
@@ -162,7 +162,7 @@ impl Client {
                 },
                 Err(error) => unreachable(&server, error.without_url().into()),
             };
-            if attempt == TRIES {
+            if attempt >= self.config.tries {
                 return Err(error);
             }
             self.pause(attempt, None);

@@ -13,8 +13,6 @@ use crate::registry::challenge::{self, Challenge};
 use crate::registry::endpoint::{Endpoint, Trust};
 use crate::registry::{Client, Error};
 
-/// Most times that one request is sent.
-pub(super) const TRIES: u32 = 5;
 /// Most times that a mirror is asked, which has others to stand in for it.
 const MIRROR_TRIES: u32 = 2;
 /// Most bytes of an error that are read.
@@ -139,8 +137,8 @@ impl Client {
         let tries = match (call.retry, &endpoint.mirror_of) {
             _ if !is_last => 1,
             (Retry::No, _) => 1,
-            (Retry::Yes, Some(_)) => MIRROR_TRIES,
-            (Retry::Yes, None) => TRIES,
+            (Retry::Yes, Some(_)) => MIRROR_TRIES.min(self.config.tries),
+            (Retry::Yes, None) => self.config.tries,
         };
         let http = self.http.get(&self.config, trust)?;
         let mut was_refused = false;

@@ -8,7 +8,9 @@
 
 mod access;
 mod credentials;
+mod daemon;
 mod hosts;
+mod known;
 mod pull;
 mod push;
 mod real;
