@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::budget;
+
 /// Builds container images with no daemon and no privileges.
 #[derive(Debug, Parser)]
 #[command(name = "kairn", version, about, after_help = EXIT_CODES)]
@@ -25,8 +27,124 @@ pub enum Command {
     Graph(Graph),
     /// Check a Dockerfile for mistakes and bad habits; nothing is built
     Check(Check),
+    /// Say why each step of the last build ran, or would run in the next one
+    Explain(Explain),
+    /// Look at the store, and throw away what is not needed
+    Cache(Cache),
     /// Say what this container allows, how RUNs are isolated in it, and what would be needed for better
     Doctor(Doctor),
+}
+
+/// Which results are taken from where.
+#[derive(Debug, clap::Args)]
+pub struct Caching {
+    /// Take what steps gave from a shared cache: `type=registry,ref=REF`, `type=local,src=DIR`, `type=gha`, `type=s3,..`,
+    /// `type=gcs,..`, `type=azblob,..`; may be given more than once
+    #[arg(long, value_name = "REF|type=..")]
+    pub cache_from: Vec<String>,
+    /// Do everything again, whatever is known
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Do RUN, COPY and ADD of some stages again
+    #[arg(long, value_name = "STAGE,..", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    /// Ask registries for base images also where one of that name was built here
+    #[arg(long, conflicts_with = "offline")]
+    pub pull: bool,
+    /// Ask nobody: images, URLs and repositories are what they were when they were last asked for
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `kairn explain`.
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// Which build
+    #[command(flatten)]
+    pub input: Input,
+    /// Look at what the next build would do, instead of what the last one did
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What the next build is to take from where
+    #[command(flatten)]
+    pub caching: Caching,
+    /// A secret whose content counts: `id=ID,..,key=content`
+    #[arg(long, value_name = "id=..")]
+    pub secret: Vec<String>,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Form,
+}
+
+/// Form of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// To read
+    #[default]
+    Text,
+    /// JSON
+    Json,
+}
+
+/// `kairn cache`.
+#[derive(Debug, clap::Args)]
+pub struct Cache {
+    /// What to do
+    #[command(subcommand)]
+    pub command: CacheCommand,
+}
+
+/// The commands of `kairn cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Say how much there is: by kind, image, stage, cache mount and age
+    Du(CacheView),
+    /// List everything, what was used last at the end
+    Ls(CacheView),
+    /// Throw away what is too old, and the oldest of what is too much
+    Prune(CachePrune),
+    /// Read everything, and throw away what is damaged
+    Verify(CacheView),
+}
+
+/// Which store, and how it is shown.
+#[derive(Debug, clap::Args)]
+pub struct CacheView {
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Form,
+    /// Folder of the store [default: the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "KAIRN_ROOT")]
+    pub kairn_root: Option<PathBuf>,
+}
+
+/// `kairn cache prune`.
+#[derive(Debug, clap::Args)]
+pub struct CachePrune {
+    /// Which store
+    #[command(flatten)]
+    pub view: CacheView,
+    /// Throw away what was not used for so long: `12h`, `30d`
+    #[arg(long, value_name = "AGE")]
+    pub age: Option<String>,
+    /// Throw away the oldest of what is more than this: `20GB`, `50%` of the disk
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<String>,
+    /// Throw away the oldest until so much of the disk is free: `10GB`, `20%`
+    #[arg(long, value_name = "SIZE")]
+    pub free: Option<String>,
+    /// Throw away everything that no build uses at the moment
+    #[arg(long, conflicts_with_all = ["age", "size", "free"])]
+    pub all: bool,
+    /// Only say what would be thrown away
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Prune a shared cache instead, by the age of its entries: `REF`, or `type=..` as for `--cache-to`
+    #[arg(long, value_name = "REF|type=..", conflicts_with_all = ["size", "free", "dry_run"])]
+    pub registry: Vec<String>,
+    /// Where the shared cache is
+    #[command(flatten)]
+    pub registries: Registries,
 }
 
 /// `kairn doctor`.
@@ -112,7 +230,8 @@ pub struct Build {
     /// Write the image: `type=oci,dest=PATH[,tar=false]`, `type=image[,push=true]`, `type=registry`
     #[arg(short, long, value_name = "type=..")]
     pub output: Vec<String>,
-    /// A secret for RUNs that mount it: `id=ID[,src=FILE|,env=NAME]`
+    /// A secret for RUNs that mount it: `id=ID[,src=FILE|,env=NAME][,key=content]`; with `key=content` another content has
+    /// them run again
     #[arg(long, value_name = "id=..")]
     pub secret: Vec<String>,
     /// SSH agent or keys for RUNs that mount it [default without value: the environment's agent]
@@ -121,9 +240,16 @@ pub struct Build {
     /// Let RUNs leave the sandbox where they ask for it
     #[arg(long, value_enum, value_name = "WHAT")]
     pub allow: Vec<Allow>,
-    /// Do everything again, whatever the store has
-    #[arg(long)]
-    pub no_cache: bool,
+    /// Which results are taken from where
+    #[command(flatten)]
+    pub caching: Caching,
+    /// Write what steps gave to a shared cache: `type=registry,ref=REF[,mode=max][,mounts=true]`, `type=local,dest=DIR`,
+    /// `type=inline`, `type=gha`, `type=s3,..`, `type=gcs,..`, `type=azblob,..`; may be given more than once
+    #[arg(long, value_name = "type=..")]
+    pub cache_to: Vec<String>,
+    /// What is thrown away at the end of a build: `off`, or some of `age=60d,size=100GB,free=10%`, which is the default
+    #[arg(long, value_name = "off|age=..", env = "KAIRN_PRUNE", default_value = budget::DEFAULT)]
+    pub prune: String,
     /// Steps that may run at a time [default: twice the processors, at least 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,

@@ -77,6 +77,6 @@ pub fn code(error: &Error) -> i32 {
     match error {
         Error::Command { .. } => STEP,
         Error::User { .. } => USER,
-        Error::World { .. } | Error::Cancelled => ENVIRONMENT,
+        Error::World { .. } | Error::Lost { .. } | Error::Cancelled => ENVIRONMENT,
     }
 }

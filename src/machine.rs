@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
+use kairn_executor::build::Fresh;
+use kairn_executor::cache::Remotes;
 use kairn_executor::events::{Event, Events};
 use kairn_executor::grants::Grants;
-use kairn_executor::pull::Puller;
+use kairn_executor::pull::{Policy, Puller};
 use kairn_executor::sandbox::Rung;
 use kairn_executor::store::Store;
 use kairn_executor::{Error, Settings};
+use kairn_image::backend::Backend;
 use kairn_image::registry::auth::CredentialFiles;
 use kairn_image::registry::{self, Client, Mirror, Proxies};
 
@@ -44,18 +47,28 @@ pub struct Workshop {
 impl Workshop {
     /// Opens the store and prepares to reach registries; RUNs are not prepared for.
     pub fn open(input: &Input) -> Result<Self, Failure> {
+        Self::open_with(input, Policy::Ask, Vec::new())
+    }
+
+    /// As [`Workshop::open`], with shared caches, and with a say in who is asked for images.
+    pub fn open_with(input: &Input, policy: Policy, caches: Vec<Arc<dyn Backend>>) -> Result<Self, Failure> {
         let store = Arc::new(open_store(input.kairn_root.as_deref())?);
-        let client = client(&input.registries)?;
+        let client = Arc::new(Client::new(registry_config(&input.registries)?));
         let (sender, receiver) = mpsc::channel();
         let events = Events::new(sender);
-        let puller = Arc::new(Puller::new(Arc::clone(&client), Arc::clone(&store), events.clone()));
+        let remotes = Arc::new(Remotes::new(caches, events.clone()));
+        let puller =
+            Arc::new(Puller::new(Arc::clone(&client), Arc::clone(&store), events.clone(), policy, remotes));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let settings = Settings {
             store,
             puller,
             contexts: BTreeMap::new(),
             jobs: (2 * cores).max(8),
-            no_cache: false,
+            fresh: Fresh::Nothing,
+            project: None,
+            cache_to: Vec::new(),
+            inline_cache: false,
             program: program()?,
             rung: Rung::None,
             refused: None,
@@ -88,8 +101,8 @@ pub fn of_store(error: &Error) -> Failure {
     Failure { help: error.help(), ..Failure::environment(chain(error)) }
 }
 
-/// A client for all registries, with the credentials that Docker and Podman keep.
-fn client(settings: &Registries) -> Result<Arc<Client>, Failure> {
+/// How registries are spoken to, with the credentials that Docker and Podman keep.
+pub fn registry_config(settings: &Registries) -> Result<registry::Config, Failure> {
     let mirrors = settings
         .registry_mirror
         .iter()
@@ -102,18 +115,13 @@ fn client(settings: &Registries) -> Result<Arc<Client>, Failure> {
         .collect::<Result<_, Failure>>()?;
     let credentials = CredentialFiles::read(credential_files())
         .map_err(|e| Failure::environment(crate::failure::chain(&e)))?;
-    let either = |upper: &str, lower: &str| std::env::var(upper).or_else(|_| std::env::var(lower)).ok();
-    Ok(Arc::new(Client::new(registry::Config {
+    Ok(registry::Config {
         mirrors,
         insecure: settings.insecure_registry.clone(),
         credentials: Box::new(credentials),
-        proxies: Proxies {
-            http: either("HTTP_PROXY", "http_proxy"),
-            https: either("HTTPS_PROXY", "https_proxy"),
-            except: either("NO_PROXY", "no_proxy").unwrap_or_default(),
-        },
+        proxies: Proxies::of(&|name| std::env::var(name).ok()),
         ..registry::Config::default()
-    })))
+    })
 }
 
 /// Reads `SOURCE_DATE_EPOCH`; nothing is no time.

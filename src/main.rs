@@ -3,12 +3,14 @@
 //! In: arguments, the environment, the user's files. Out: results on standard output, everything else on standard
 //! error. Only this package prints or reads the environment.
 //!
-//! Reading order: [`args`], [`commands`], [`progress`], [`failure`].
+//! Reading order: [`args`], [`commands`], [`caches`], [`budget`], [`progress`], [`failure`].
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this package talks to the user")]
 #![allow(unreachable_pub, reason = "nothing reaches into a program")]
 
 mod args;
+mod budget;
+mod caches;
 mod commands;
 mod failure;
 mod inputs;
@@ -61,6 +63,16 @@ fn main() -> ExitCode {
                 },
             };
             commands::build::run(&build, namespace)
+        }
+        Command::Explain(explain) => commands::explain::run(&explain),
+        Command::Cache(cache) => {
+            // Other ids' files can be removed only where those ids are.
+            if inside.is_none()
+                && let Ok(status) = ladder::enter(args::Isolation::Auto, &arguments[1..])
+            {
+                return exit_code(code_of(status));
+            }
+            commands::cache::run(&cache)
         }
         Command::Graph(graph) => commands::graph::run(&graph),
         Command::Check(check) => commands::check::run(&check),

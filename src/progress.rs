@@ -43,7 +43,7 @@ pub fn step_name(graph: &Graph, step: StepId) -> (String, String) {
 }
 
 /// How often it is asked whether the build is over, while nothing happens.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Shows events until the build is over.
 pub fn show(
@@ -61,6 +61,7 @@ pub fn show(
         // Asked before the queue, so that nothing sent before the end is missed.
         let over = is_over();
         let event = match events.recv_timeout(PATIENCE) {
+            Ok(Event { kind: EventKind::Ended, .. }) => break,
             Ok(event) => event,
             Err(_) if over => break,
             Err(_) => continue,
@@ -77,7 +78,7 @@ pub fn show(
                         StepTime {
                             started: began.saturating_duration_since(start),
                             duration: event.time.saturating_duration_since(began),
-                            cached: *completion == Completion::Cached,
+                            cached: *completion != Completion::Done,
                         },
                     );
                 }
@@ -100,6 +101,7 @@ fn plain_line(event: &Event, graph: &Graph, summary: &Summary) -> Option<String>
     let Some(step) = event.step else {
         return match &event.kind {
             EventKind::Notice(text) | EventKind::Transfer(text) => Some(format!("[kairn] {text}")),
+            EventKind::Warning(text) => Some(format!("[kairn] warning: {text}")),
             _ => None,
         };
     };
@@ -107,13 +109,19 @@ fn plain_line(event: &Event, graph: &Graph, summary: &Summary) -> Option<String>
     Some(match &event.kind {
         EventKind::Started => format!("[{prefix}] {text}"),
         EventKind::Output(line) => format!("[{prefix}] | {}", printable(line)),
-        EventKind::Finished(Completion::Cached) => format!("[{prefix}] cached: {text}"),
+        EventKind::Ended => return None,
+        EventKind::Cause(cause) => format!("[{prefix}] because {cause}"),
+        EventKind::Finished(Completion::Cached { from: None }) => format!("[{prefix}] cached: {text}"),
+        EventKind::Finished(Completion::Cached { from: Some(from) }) => {
+            format!("[{prefix}] cached in {from}: {text}")
+        }
         EventKind::Finished(Completion::Done) => {
             let seconds = summary.times.get(&step).map_or(0.0, |time| time.duration.as_secs_f64());
             format!("[{prefix}] done {seconds:.1}s")
         }
         EventKind::Failed => format!("[{prefix}] failed: {text}"),
         EventKind::Notice(notice) => format!("[{prefix}] note: {notice}"),
+        EventKind::Warning(warning) => format!("[{prefix}] warning: {warning}"),
         EventKind::Transfer(transfer) => format!("[{prefix}] {transfer}"),
     })
 }
@@ -130,10 +138,14 @@ fn json_line(event: &Event, graph: &Graph, labels: &BTreeMap<StepId, String>, st
         EventKind::Started => ("step-started", json!({})),
         EventKind::Output(line) => ("step-output", json!({ "line": line })),
         EventKind::Finished(completion) => {
-            ("step-finished", json!({ "cached": *completion == Completion::Cached }))
+            let from = if let Completion::Cached { from } = completion { from.as_deref() } else { None };
+            ("step-finished", json!({ "cached": *completion != Completion::Done, "from": from }))
         }
         EventKind::Failed => ("step-failed", json!({})),
         EventKind::Notice(text) => ("notice", json!({ "text": text })),
+        EventKind::Warning(text) => ("warning", json!({ "text": text })),
+        EventKind::Ended => ("ended", json!({})),
+        EventKind::Cause(text) => ("step-cause", json!({ "text": text })),
         EventKind::Transfer(text) => ("transfer", json!({ "text": text })),
     };
     let mut object = json!({ "event": name, "time_ns": time_ns });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp as Time;
 use kairn_compiler::StepId;
 use kairn_compiler::graph::ImageTarget;
+use kairn_image::backend::inline;
 use kairn_image::config::{History, RootFs};
 use kairn_image::layer::{Compression, LayerWriter, Timestamp, read_layer};
 use kairn_image::{Descriptor, Digest, ImageConfig, Manifest, media_type};
@@ -32,7 +33,7 @@ pub struct AssembledImage {
 /// What writes the history's comment.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
-/// Makes the config and the manifest of a target.
+/// Makes the config and the manifest of a target; `cache` says how its layers were made.
 ///
 /// # Errors
 /// Fails where the disk does, or a layer has to be rewritten and cannot be read.
@@ -40,6 +41,7 @@ pub fn assemble(
     target: &ImageTarget,
     states: &dyn Fn(StepId) -> Arc<State>,
     settings: &Settings,
+    cache: Option<String>,
 ) -> Result<AssembledImage, Error> {
     let state = states(target.step);
     let layers = state
@@ -61,7 +63,10 @@ pub fn assemble(
         comment: COMMENT.to_owned(),
         empty_layer: entry.step.is_none(),
     }));
+    let mut extra = target.config.extra.clone();
+    extra.extend(cache.map(|cache| (inline::FIELD.to_owned(), cache.into())));
     let config = ImageConfig {
+        extra,
         created: Some(created),
         rootfs: RootFs { diff_ids: layers.iter().map(|layer| layer.diff_id).collect(), ..RootFs::default() },
         history,

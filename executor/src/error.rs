@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kairn_compiler::StepId;
+use kairn_image::Digest;
 
 /// Why a build ended without its images.
 #[derive(Debug)]
@@ -34,6 +35,13 @@ pub enum Error {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
         /// What to do.
         help: Option<String>,
+    },
+    /// Layers whose step was known to have been done cannot be had: it has to be done again.
+    Lost {
+        /// Digests of their blobs.
+        blobs: Vec<Digest>,
+        /// Why.
+        reason: String,
     },
     /// Somebody else's failure stopped this step.
     Cancelled,
@@ -110,7 +118,7 @@ impl Error {
         match self {
             Self::Command { step, .. } => Some(*step),
             Self::User { step, .. } | Self::World { step, .. } => *step,
-            Self::Cancelled => None,
+            Self::Lost { .. } | Self::Cancelled => None,
         }
     }
 
@@ -123,6 +131,7 @@ impl Error {
                 let full = source.as_deref().is_some_and(|error| is_disk_full(error));
                 full.then(|| "free some space, or point `--kairn-root` at a larger disk".to_owned())
             }
+            Self::Lost { .. } => Some("build again with `--no-cache`".to_owned()),
             Self::Command { .. } | Self::Cancelled => None,
         }
     }
@@ -146,6 +155,10 @@ impl fmt::Display for Error {
         match self {
             Self::Command { failure, .. } => write!(f, "the command failed: {}", failure.end),
             Self::User { message, .. } | Self::World { message, .. } => f.write_str(message),
+            Self::Lost { blobs, reason } => {
+                let first = blobs.first().map(Digest::short).unwrap_or_default();
+                write!(f, "the layer {first} cannot be had: {reason}")
+            }
             Self::Cancelled => f.write_str("stopped, because another step failed"),
         }
     }

@@ -29,17 +29,26 @@ pub enum EventKind {
     Failed,
     /// Something is worth knowing, and the build goes on.
     Notice(String),
+    /// Something is not as it should be, and the build goes on.
+    Warning(String),
+    /// Why the step works: what changed since it was done before.
+    Cause(String),
+    /// Nothing more happens.
+    Ended,
     /// A part of the work outside the steps went forward (a pull, a push).
     Transfer(String),
 }
 
 /// How a step ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Completion {
     /// Its work was done.
     Done,
-    /// The store had the result.
-    Cached,
+    /// The result was known.
+    Cached {
+        /// The shared cache that knew it; the store if none.
+        from: Option<String>,
+    },
 }
 
 /// A handle to send events with.

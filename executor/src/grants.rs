@@ -1,6 +1,6 @@
 //! What the user lets RUNs have beside the build's own files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::error::Error;
@@ -10,6 +10,8 @@ use crate::error::Error;
 pub struct Grants {
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Ids of the secrets whose content counts for the keys of RUNs that mount them.
+    pub keyed: BTreeSet<String>,
     /// SSH agents by id.
     pub agents: BTreeMap<String, AgentSource>,
     /// Whether `--security=insecure` is allowed.

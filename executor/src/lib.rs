@@ -6,15 +6,17 @@
 //! A step gives a *state*: a stack of layers and a digest of what they hold. Layers are descriptors until somebody
 //! needs files: a COPY needs only the names ([`tree`]), a RUN needs the layers unpacked ([`snapshot`]).
 //!
-//! Reading order: [`build`], [`schedule`], [`state`], [`run`], [`copy`], [`tree`], [`snapshot`], [`store`],
+//! Reading order: [`build`], [`schedule`], [`state`], [`run`], [`cache`], [`explain`], [`copy`], [`tree`], [`snapshot`], [`store`],
 //! [`owner`], [`materialize`], [`pull`], [`fetch`], [`assemble`], [`publish`], [`grants`], [`sandbox`].
 
 pub mod assemble;
 pub mod build;
+pub mod cache;
 pub mod context;
 pub mod copy;
 pub mod error;
 pub mod events;
+pub mod explain;
 pub mod fetch;
 pub mod grants;
 pub mod materialize;

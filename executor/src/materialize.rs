@@ -14,9 +14,10 @@ use crate::copy::View;
 use crate::error::Error;
 use crate::parallel::each;
 use crate::pull::Puller;
+use crate::pull::lost_in;
 use crate::snapshot::read::{open_file, open_root};
 use crate::snapshot::unpack::{self, Unpack};
-use crate::state::{State, StateLayer};
+use crate::state::{Origin, State, StateLayer};
 use crate::store::Store;
 use crate::tree::{LastComponent, LayerTree, NodeKind, StackedTree};
 
@@ -59,6 +60,7 @@ impl Materializer {
             .filter(|index| self.known_tree(&state.layers[*index]).is_none())
             .collect();
         if !missing.is_empty() {
+            self.puller.demand(missing.iter().map(|index| &state.layers[*index]))?;
             let _lock = self.lock(state)?;
             let fresh = self.read_layers(state, &missing)?;
             self.join(state, fresh)?;
@@ -69,6 +71,11 @@ impl Materializer {
             .map(|layer| self.known_tree(layer).ok_or_else(|| lost(layer)))
             .collect::<Result<_, _>>()?;
         Ok(StackedTree { layers })
+    }
+
+    /// Whether the names of a state are known without fetching or reading any layer.
+    pub fn has_tree(&self, state: &State) -> bool {
+        state.layers.iter().all(|layer| self.known_tree(layer).is_some())
     }
 
     /// The unpacked layers of a state, base first.
@@ -85,6 +92,7 @@ impl Materializer {
     /// As [`Self::snapshots`].
     pub fn snapshots_from(&self, state: &State, first: usize) -> Result<Vec<PathBuf>, Error> {
         let missing = |layer: &StateLayer| self.store.snapshot(self.unpack, &layer.chain_id).is_none();
+        self.puller.demand(state.layers[first..].iter().filter(|layer| missing(layer)))?;
         if state.layers[first..].iter().any(missing) {
             let _lock = self.lock(state)?;
             let wanted: Vec<usize> =
@@ -188,13 +196,15 @@ impl Materializer {
             .layout()
             .open_blob(digest)
             .map_err(|e| Error::world(format!("cannot open the layer {digest}"), e))?;
-        let mut plain = Digesting { inner: decompress(blob).map_err(unreadable)?, hasher: sha256() };
+        let mut plain = Digesting::new(decompress(blob).map_err(unreadable)?);
         let tree = match into {
             Some(into) => unpack::unpack(&mut plain, into, self.unpack)?,
             None => unpack::index(&mut plain)?,
         };
-        std::io::copy(&mut plain, &mut std::io::sink()).map_err(unreadable)?;
-        let found = Digest::from_sha256(plain.hasher);
+        let found = plain.finish().map_err(unreadable)?;
+        if found != layer.diff_id && matches!(layer.origin, Some(Origin::Cache { .. })) {
+            return Err(lost_in(layer, &format!("it holds {found}, and should hold {}", layer.diff_id)));
+        }
         if found != layer.diff_id {
             return Err(Error::world(
                 format!("the layer {digest} holds {found}, but its image says {}", layer.diff_id),
@@ -215,10 +225,11 @@ impl Materializer {
                     raw.disk.as_deref().map(|disk| (disk, self.unpack)),
                     &below,
                 )?;
-                if let Some(disk) = &raw.disk {
+                let disk = raw.disk;
+                self.put_tree(&layer.chain_id, raw.tree)?;
+                if let Some(disk) = &disk {
                     self.store.put_snapshot(self.unpack, &layer.chain_id, disk)?;
                 }
-                self.put_tree(&layer.chain_id, raw.tree)?;
             }
             below.layers.push(self.known_tree(layer).ok_or_else(|| lost(layer))?);
         }
@@ -233,21 +244,25 @@ struct Raw {
 }
 
 fn lost(layer: &StateLayer) -> Error {
-    Error::world(
-        format!("the layer {} vanished from the store", layer.chain_id),
-        std::io::Error::from(std::io::ErrorKind::NotFound),
-    )
-    .with_help("build again; do not remove files from the store while a build runs")
-}
-
-fn sha256() -> sha2::Sha256 {
-    sha2::Sha256::default()
+    lost_in(layer, "it vanished from the store")
 }
 
 /// Digests what is read through it.
-struct Digesting<R> {
+pub(crate) struct Digesting<R> {
     inner: R,
     hasher: sha2::Sha256,
+}
+
+impl<R: Read> Digesting<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        Self { inner, hasher: sha2::Sha256::default() }
+    }
+
+    /// Reads to the end, and gives the digest of everything.
+    pub(crate) fn finish(mut self) -> std::io::Result<Digest> {
+        std::io::copy(&mut self, &mut std::io::sink())?;
+        Ok(Digest::from_sha256(self.hasher))
+    }
 }
 
 impl<R: Read> Read for Digesting<R> {

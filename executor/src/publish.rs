@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::events::{EventKind, Events};
 use crate::parallel::each;
 use crate::pull::parse;
-use crate::state::StateLayer;
+use crate::state::{Origin, StateLayer};
 
 /// Where an image is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +168,12 @@ fn push_layer(
     settings: &Settings,
     events: &Events,
 ) -> Result<(), Error> {
-    let origin = layer.origin.as_deref().map(parse).transpose()?;
+    let repository = match &layer.origin {
+        Some(Origin::Image(reference)) => Some(reference),
+        Some(Origin::Cache { repository, .. }) => repository.as_ref(),
+        None | Some(Origin::Nowhere) => None,
+    };
+    let origin = repository.map(|repository| parse(repository)).transpose()?;
     let mount_from = origin.filter(|origin| origin.registry() == target.registry());
     let from = mount_from.as_ref().map(Reference::repository);
     let layout = settings.store.layout();

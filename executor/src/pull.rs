@@ -5,14 +5,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use kairn_compiler::compile::{ImageSource, ResolvedImage};
+use kairn_image::layer::Compression;
 use kairn_image::layout::Layout;
 use kairn_image::reference::Reference;
 use kairn_image::registry::Client;
 use kairn_image::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, media_type};
+use serde::{Deserialize, Serialize};
 
+use crate::cache::Remotes;
+use crate::cache::export::recompress;
 use crate::error::Error;
 use crate::events::{EventKind, Events};
-use crate::state::StateLayer;
+use crate::state::{Origin, StateLayer};
 use crate::store::Store;
 
 /// Finds images and fetches their blobs.
@@ -21,15 +25,70 @@ pub struct Puller {
     client: Arc<Client>,
     store: Arc<Store>,
     events: Events,
+    policy: Policy,
+    remotes: Arc<Remotes>,
     manifests: Mutex<BTreeMap<Digest, Manifest>>,
+}
+
+/// Who is asked for images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// The store for what was built here, registries for all else.
+    #[default]
+    Ask,
+    /// Registries, always.
+    AlwaysAsk,
+    /// Nobody: what the store knows has to do.
+    Offline,
+}
+
+/// What a name was found to be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Resolution {
+    /// The name, in canonical form.
+    pub(crate) reference: String,
+    /// Digest of the manifest for the platform.
+    pub(crate) manifest: Digest,
 }
 
 type Boxed = Box<dyn std::error::Error + Send + Sync>;
 
 impl Puller {
     /// Makes a puller that fetches into `store`.
-    pub fn new(client: Arc<Client>, store: Arc<Store>, events: Events) -> Self {
-        Self { client, store, events, manifests: Mutex::default() }
+    pub fn new(
+        client: Arc<Client>,
+        store: Arc<Store>,
+        events: Events,
+        policy: Policy,
+        remotes: Arc<Remotes>,
+    ) -> Self {
+        Self { client, store, events, policy, remotes, manifests: Mutex::default() }
+    }
+
+    /// Whether nobody may be asked.
+    pub fn is_offline(&self) -> bool {
+        self.policy == Policy::Offline
+    }
+
+    /// The shared caches.
+    pub fn remotes(&self) -> &Arc<Remotes> {
+        &self.remotes
+    }
+
+    /// Makes sure that layers can be had, as far as that is known without asking anybody.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] with all those that cannot.
+    pub fn demand<'a>(&self, layers: impl Iterator<Item = &'a StateLayer>) -> Result<(), Error> {
+        let is_gone = |layer: &&StateLayer| {
+            matches!(layer.origin, None | Some(Origin::Nowhere))
+                && !self.store.layout().has_blob(&layer.descriptor.digest)
+        };
+        let blobs: Vec<Digest> = layers.filter(is_gone).map(|layer| layer.descriptor.digest).collect();
+        if blobs.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Lost { blobs, reason: "nobody has it any more".to_owned() })
     }
 
     /// What speaks to servers.
@@ -57,27 +116,57 @@ impl Puller {
     /// Fails where it cannot be fetched, or is not what its digest says.
     pub fn ensure_blob(&self, layer: &StateLayer) -> Result<(), Error> {
         let digest = &layer.descriptor.digest;
-        if self.store.layout().has_blob(digest) {
+        if self.store.has_blob(digest) {
             return Ok(());
         }
-        let Some(origin) = &layer.origin else {
-            return Err(Error::world(
-                format!("the layer {digest} is no longer in the store"),
-                std::io::Error::from(std::io::ErrorKind::NotFound),
-            )
-            .with_help("build again with `--no-cache`"));
-        };
+        let Some(origin) = &layer.origin else { return self.demand([layer].into_iter()) };
         let _lock = self.store.lock(&format!("blob-{}", digest.hex()))?;
-        if self.store.layout().has_blob(digest) {
+        if self.store.has_blob(digest) {
             return Ok(());
         }
-        let reference = parse(origin)?;
         let mebibytes = layer.descriptor.size / (1024 * 1024);
-        self.events
-            .build(EventKind::Transfer(format!("pulling {} of {origin} ({mebibytes} MiB)", digest.short())));
-        self.client
-            .fetch_blob(&reference, &layer.descriptor, self.store.layout())
-            .map_err(|e| Error::world(format!("cannot pull `{origin}`: {e}"), e))
+        let pulling = |from: &str| {
+            let text = format!("pulling {} of {from} ({mebibytes} MiB)", digest.short());
+            self.events.build(EventKind::Transfer(text));
+        };
+        match origin {
+            Origin::Nowhere => self.demand([layer].into_iter()),
+            Origin::Cache { name, stored, .. } => {
+                pulling(name);
+                self.fetch_cached(layer, name, stored).map_err(|reason| lost_in(layer, &reason))
+            }
+            Origin::Image(origin) if self.is_offline() => {
+                let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+                Err(Error::world(format!("a layer of `{origin}` is not in the store"), missing)
+                    .with_help("build once without `--offline`, so that it is fetched"))
+            }
+            Origin::Image(origin) => {
+                let reference = parse(origin)?;
+                pulling(origin);
+                self.client
+                    .fetch_blob(&reference, &layer.descriptor, self.store.layout())
+                    .map_err(|e| Error::world(format!("cannot pull `{origin}`: {e}"), e))
+            }
+        }
+    }
+
+    /// Fetches a layer from a shared cache, and gives it the compression that the image wants.
+    fn fetch_cached(&self, layer: &StateLayer, name: &str, stored: &Descriptor) -> Result<(), String> {
+        let source = self.remotes.source(name).ok_or_else(|| format!("there is no cache `{name}`"))?;
+        self.remotes.fetch(source, stored, &self.store)?;
+        if stored.digest == layer.descriptor.digest {
+            return Ok(());
+        }
+        let compression = match media_type::to_oci(&layer.descriptor.media_type) {
+            media_type::OCI_LAYER => Compression::None,
+            media_type::OCI_LAYER_GZIP => Compression::default(),
+            other => return Err(format!("it is of the type `{other}`, which is not written here")),
+        };
+        let written = recompress(stored, compression, &self.store).map_err(|error| error.to_string())?;
+        if written.digest == layer.descriptor.digest {
+            return Ok(());
+        }
+        Err("compressed anew it is not what it was: another version of kairn wrote it".to_owned())
     }
 
     /// An image that was built here and kept under its tag.
@@ -176,16 +265,51 @@ impl ImageSource for Puller {
         }
         let parsed: Reference = reference.parse()?;
         let canonical = parsed.to_string();
-        let (manifest_digest, manifest, config) = if let Some(found) = self.local(&parsed, platform) {
+        let local = if self.policy == Policy::AlwaysAsk { None } else { self.local(&parsed, platform) };
+        let (manifest_digest, manifest, config) = if let Some(found) = local {
             found
+        } else if self.is_offline() {
+            self.known(&canonical, parsed.digest(), platform)
+                .ok_or("it is not in the store, and with `--offline` nobody is asked")?
         } else {
             self.events.build(EventKind::Transfer(format!("resolving {canonical}")));
-            let resolved = self.client.resolve(&parsed, platform)?;
+            let resolved = self.client.resolve_known(&parsed, platform, self.store.layout())?;
+            let resolution =
+                Resolution { reference: canonical.clone(), manifest: resolved.descriptor.digest };
+            self.store.put_resolution(&canonical, platform, &resolution)?;
             (resolved.descriptor.digest, resolved.manifest, resolved.config)
         };
         self.remember(manifest_digest, &manifest, &config, &canonical)?;
         Ok(ResolvedImage { reference: canonical, manifest_digest, manifest, config })
     }
+}
+
+impl Puller {
+    /// What a name was when a registry was last asked.
+    fn known(
+        &self,
+        canonical: &str,
+        pinned: Option<&Digest>,
+        platform: &Platform,
+    ) -> Option<(Digest, Manifest, ImageConfig)> {
+        let digest = match self.store.resolution(canonical, platform) {
+            Some(resolution) => resolution.manifest,
+            None => *pinned?,
+        };
+        let layout = self.store.layout();
+        let document = |digest: &Digest| {
+            let bytes = std::fs::read(layout.blob_path(digest)).ok()?;
+            (Digest::of(&bytes) == *digest).then_some(bytes)
+        };
+        let manifest = Manifest::from_bytes(&document(&digest)?).ok()?;
+        let config = ImageConfig::from_bytes(&document(&manifest.config.digest)?).ok()?;
+        Some((digest, manifest, config))
+    }
+}
+
+/// Says that a layer, whose step was known to have been done, cannot be had.
+pub(crate) fn lost_in(layer: &StateLayer, reason: &str) -> Error {
+    Error::Lost { blobs: vec![layer.descriptor.digest], reason: reason.to_owned() }
 }
 
 /// Parses a reference that has been canonical before.

@@ -58,7 +58,7 @@ impl ReadyQueue {
 
 /// Does `work` for every step of a graph, up to `jobs` at a time, each on a thread of its own.
 ///
-/// A failure calls `stop`, starts nothing more, and waits for what runs.
+/// A failure calls `stop` with it, starts nothing more, and waits for what runs.
 ///
 /// # Errors
 /// The first failure that is not a mere consequence of another.
@@ -66,7 +66,7 @@ pub fn run(
     graph: &Graph,
     jobs: usize,
     work: &(dyn Fn(StepId) -> Result<(), Error> + Sync),
-    stop: &(dyn Fn() + Sync),
+    stop: &(dyn Fn(Option<&Error>) + Sync),
 ) -> Result<(), Error> {
     let mut queue = ReadyQueue::new(graph);
     let (sender, finished) = mpsc::channel();
@@ -91,18 +91,31 @@ pub fn run(
             match result {
                 Ok(Ok(())) => queue.done(step),
                 Ok(Err(error)) => {
-                    stop();
-                    let consequence = matches!(error, Error::Cancelled);
-                    if failure.is_none() || (matches!(failure, Some(Error::Cancelled)) && !consequence) {
-                        failure = Some(error);
-                    }
+                    stop(Some(&error));
+                    failure = Some(match failure.take() {
+                        None => error,
+                        Some(known) => first_of(known, error),
+                    });
                 }
                 Err(panic) => {
-                    stop();
+                    stop(None);
                     std::panic::resume_unwind(panic);
                 }
             }
         }
     });
     failure.map_or(Ok(()), Err)
+}
+
+/// Of two failures the one that counts: a cause before its consequences, a failure of the build before a lost layer.
+fn first_of(known: Error, other: Error) -> Error {
+    match (known, other) {
+        (Error::Lost { mut blobs, reason }, Error::Lost { blobs: more, .. }) => {
+            blobs.extend(more);
+            Error::Lost { blobs, reason }
+        }
+        (known @ Error::Lost { .. }, Error::Cancelled) => known,
+        (Error::Cancelled | Error::Lost { .. }, other) => other,
+        (known, _) => known,
+    }
 }

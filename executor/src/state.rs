@@ -20,10 +20,28 @@ pub struct StateLayer {
     pub chain_id: Digest,
     /// The compressed blob.
     pub descriptor: Descriptor,
-    /// Canonical name of the image that the blob can be fetched from; none for layers made here.
-    pub origin: Option<String>,
+    /// Where the blob can be had; none for layers made here.
+    pub origin: Option<Origin>,
     /// The newest time in the layer, seconds from the Unix epoch, for layers made here.
     pub newest_mtime: Option<i64>,
+}
+
+/// Where the blob of a layer that was not made here can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From the image of this canonical name.
+    Image(String),
+    /// From the shared cache of this name.
+    Cache {
+        /// The cache's name.
+        name: String,
+        /// The blob as the cache has it.
+        stored: Box<Descriptor>,
+        /// The repository that has it, where one does.
+        repository: Option<String>,
+    },
+    /// Nowhere: only the result of its step is known.
+    Nowhere,
 }
 
 impl State {
@@ -41,7 +59,7 @@ impl State {
                 diff_id: *diff_id,
                 chain_id,
                 descriptor: descriptor.clone(),
-                origin: Some(origin.to_owned()),
+                origin: Some(Origin::Image(origin.to_owned())),
                 newest_mtime: None,
             });
         }
@@ -52,6 +70,12 @@ impl State {
     /// This state with one more layer. A layer that holds nothing leaves the content as it was.
     #[must_use]
     pub fn with_layer(&self, layer: NewLayer) -> Self {
+        self.with_layer_from(layer, None)
+    }
+
+    /// As [`State::with_layer`], for a layer that is elsewhere.
+    #[must_use]
+    pub fn with_layer_from(&self, layer: NewLayer, origin: Option<Origin>) -> Self {
         let chain_id = chain_id(self.chain_id(), &layer.diff_id);
         let content = if layer.content == crate::tree::LayerTree::default().content_digest() {
             self.content
@@ -63,7 +87,7 @@ impl State {
             diff_id: layer.diff_id,
             chain_id,
             descriptor: layer.descriptor,
-            origin: None,
+            origin,
             newest_mtime: Some(layer.newest_mtime),
         });
         Self { content, layers }

@@ -5,31 +5,39 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kairn_compiler::{Graph, Op};
-use kairn_executor::Error;
 use kairn_executor::assemble::AssembledImage;
-use kairn_executor::events::EventKind;
+use kairn_executor::build::{self, Fresh};
+use kairn_executor::events::{EventKind, Events};
 use kairn_executor::grants::Grants;
 use kairn_executor::publish::{Sink, publish};
+use kairn_executor::pull::Policy;
 use kairn_executor::sandbox::userns::{Ids, Refused};
+use kairn_executor::store::Budget;
+use kairn_executor::{Error, Settings};
 use kairn_image::reference::Reference;
 use kairn_spec::Diagnostic;
 use serde_json::json;
 
-use crate::args::{Allow, Build};
+use crate::args::{Allow, Build, Caching, Input};
 use crate::failure::{Failure, chain, code};
 use crate::inputs::{self, Project, SourceFile, grants};
-use crate::ladder;
 use crate::machine::{self, Workshop};
 use crate::progress::{self, Summary};
+use crate::{budget, caches, ladder};
 
 /// Runs the command; `namespace` says which ids the user namespace of this process has, or why it has none.
 pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure> {
     let start = Instant::now();
     let tags = tags(args)?;
     let sinks = sinks(args, &tags)?;
-    let Workshop { mut settings, client, events, receiver } = Workshop::open(&args.input)?;
+    let Workshop { mut settings, client, events, receiver } = workshop(&args.input, &args.caching)?;
+    let budget = budget::parse(&args.prune, &settings.store)?;
+    let exports = caches::exports(&args.cache_to, &args.input.registries, args.caching.offline)?;
+    (settings.cache_to, settings.inline_cache) = (exports.targets, exports.inline);
+    let (secrets, keyed) = grants::secrets(&args.secret)?;
     settings.grants = Grants {
-        secrets: grants::secrets(&args.secret)?,
+        secrets,
+        keyed,
         agents: grants::agents(&args.ssh)?,
         insecure: args.allow.contains(&Allow::SecurityInsecure),
         host_network: args.allow.contains(&Allow::NetworkHost),
@@ -52,18 +60,22 @@ pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure>
         let reason = settings.refused.as_ref().map(|refused| format!(" ({refused})")).unwrap_or_default();
         events.build(EventKind::Notice(format!("isolation: {}{reason}", settings.rung.name())));
     }
-    settings.no_cache = args.no_cache;
+    settings.fresh = fresh(&args.caching, &file.text)?;
+    let name = inputs::project_name(&args.input);
+    settings.project = Some(build::Project { name, tags: tags.iter().map(ToString::to_string).collect() });
     settings.jobs = args.jobs.map_or(settings.jobs, usize::from);
     settings.contexts.clone_from(&project.contexts);
     let (result, summary) = std::thread::scope(|scope| {
         let work = scope.spawn(|| {
-            let built = kairn_executor::build(graph, &settings, &events)?;
-            for image in &built.images {
-                for sink in &sinks {
-                    publish(image, &tags, sink, &client, &settings, &events)?;
-                }
+            let deliver = |image: &AssembledImage| {
+                sinks.iter().try_for_each(|sink| publish(image, &tags, sink, &client, &settings, &events))
+            };
+            let built = kairn_executor::build(graph, &settings, &events, &deliver);
+            if let Some(budget) = &budget {
+                prune(&settings, budget, &events);
             }
-            Ok::<_, Error>(built)
+            events.build(EventKind::Ended);
+            built
         });
         let summary = progress::show(&receiver, graph, args.progress, start, &|| work.is_finished());
         let result = work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -74,6 +86,49 @@ pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure>
         report(args, image, &tags, graph, &summary)?;
     }
     Ok(())
+}
+
+/// Opens the store and what the options say of caches.
+pub fn workshop(input: &Input, caching: &Caching) -> Result<Workshop, Failure> {
+    let policy = match (caching.offline, caching.pull) {
+        (true, _) => Policy::Offline,
+        (false, true) => Policy::AlwaysAsk,
+        (false, false) => Policy::Ask,
+    };
+    let sources = caches::sources(&caching.cache_from, &input.registries, caching.offline)?;
+    Workshop::open_with(input, policy, sources)
+}
+
+/// Which results are left aside; stages are those of the Dockerfile, by name or number.
+pub fn fresh(caching: &Caching, dockerfile: &str) -> Result<Fresh, Failure> {
+    if caching.no_cache {
+        return Ok(Fresh::All);
+    }
+    if caching.no_cache_filter.is_empty() {
+        return Ok(Fresh::Nothing);
+    }
+    let known = inputs::stage_names(dockerfile);
+    let stages = caching.no_cache_filter.iter().map(|wanted| {
+        let numbered = wanted.parse().ok().and_then(|number: usize| known.get(number));
+        let named = known.iter().find(|name| name.eq_ignore_ascii_case(wanted));
+        named.or(numbered).cloned().ok_or_else(|| {
+            Failure::user(format!("`--no-cache-filter {wanted}`: there is no such stage"))
+                .with_help(format!("the stages are: {}", known.join(", ")))
+        })
+    });
+    Ok(Fresh::Stages(stages.collect::<Result<_, _>>()?))
+}
+
+/// Throws away what the store may not keep. That it cannot does not fail the build.
+fn prune(settings: &Settings, budget: &Budget, events: &Events) {
+    match settings.store.prune_now_and_then(budget) {
+        Ok(pruned) if pruned.items.is_empty() => {}
+        Ok(pruned) => events.build(EventKind::Transfer(format!(
+            "threw {} of the store away, which was not used for long (`--prune` says how much is kept)",
+            kairn_executor::explain::bytes(pruned.bytes())
+        ))),
+        Err(error) => events.build(EventKind::Warning(format!("the store is not pruned: {}", chain(&error)))),
+    }
 }
 
 /// Writes the results: to standard output, and to the files that were asked for.
@@ -152,7 +207,7 @@ fn of_build(error: &Error, graph: Option<&Graph>, file: &SourceFile) -> Failure 
     let name = match error {
         Error::Command { .. } => "step-failed",
         Error::User { .. } => "step-refused",
-        Error::World { .. } | Error::Cancelled => "step-hindered",
+        Error::World { .. } | Error::Lost { .. } | Error::Cancelled => "step-hindered",
     };
     if matches!(error, Error::Command { .. }) {
         message = format!("{message}, in stage `{}`", origin.stage);

@@ -1,6 +1,8 @@
 //! One file for each command.
 
 pub mod build;
+pub mod cache;
 pub mod check;
 pub mod doctor;
+pub mod explain;
 pub mod graph;

@@ -1,6 +1,6 @@
 //! `--secret` and `--ssh`: what RUNs may be given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
@@ -8,22 +8,25 @@ use kairn_executor::grants::{AgentSource, SecretSource};
 
 use crate::failure::Failure;
 
-/// Reads `id=ID[,src=FILE|,env=NAME][,type=file|env]`.
-pub fn secrets(options: &[String]) -> Result<BTreeMap<String, SecretSource>, Failure> {
+/// Reads `id=ID[,src=FILE|,env=NAME][,type=file|env][,key=content]`: the secrets, and the ids of those whose content counts.
+pub fn secrets(options: &[String]) -> Result<(BTreeMap<String, SecretSource>, BTreeSet<String>), Failure> {
     let mut secrets = BTreeMap::new();
+    let mut keyed = BTreeSet::new();
     for option in options {
         let wrong = |what: String| {
             Failure::user(format!("`--secret {option}`: {what}"))
                 .with_help("write `id=ID,src=FILE` or `id=ID,env=NAME`")
         };
-        let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
+        let (mut id, mut file, mut variable, mut kind, mut key) = (None, None, None, None, None);
         for field in option.split(',') {
-            let (key, value) = field.split_once('=').ok_or_else(|| wrong(format!("`{field}` has no `=`")))?;
-            let place = match key.trim().to_ascii_lowercase().as_str() {
+            let (name, value) =
+                field.split_once('=').ok_or_else(|| wrong(format!("`{field}` has no `=`")))?;
+            let place = match name.trim().to_ascii_lowercase().as_str() {
                 "id" => &mut id,
                 "src" | "source" => &mut file,
                 "env" => &mut variable,
                 "type" => &mut kind,
+                "key" => &mut key,
                 other => return Err(wrong(format!("there is no `{other}`"))),
             };
             *place = Some(value.to_owned());
@@ -53,11 +56,16 @@ pub fn secrets(options: &[String]) -> Result<BTreeMap<String, SecretSource>, Fai
                 SecretSource::Value(value.into_vec())
             }
         };
+        match key.as_deref() {
+            None => {}
+            Some("content") => drop(keyed.insert(id.clone())),
+            Some(other) => return Err(wrong(format!("`key={other}` is not `key=content`"))),
+        }
         if secrets.insert(id, source).is_some() {
             return Err(wrong("the id is given twice".to_owned()));
         }
     }
-    Ok(secrets)
+    Ok((secrets, keyed))
 }
 
 /// Where the command line says a secret is.

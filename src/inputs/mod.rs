@@ -99,6 +99,27 @@ impl Project {
     }
 }
 
+/// What is built, for the next build of it: the same text for the same Dockerfile, context and target on this machine.
+pub fn project_name(input: &Input) -> String {
+    let absolute = |text: &str| {
+        std::path::absolute(text).map_or_else(|_| text.to_owned(), |path| path.display().to_string())
+    };
+    let is_url = |text: &str| text == "-" || text.contains("://");
+    let context = if is_url(&input.context) { input.context.clone() } else { absolute(&input.context) };
+    let file = match input.file.as_deref() {
+        None => String::new(),
+        Some(file) if is_url(file) => file.to_owned(),
+        Some(file) => absolute(file),
+    };
+    [context.trim_end_matches(['/', '.']), &file, input.target.as_deref().unwrap_or_default()].join("\n")
+}
+
+/// What the graph calls each stage of a Dockerfile: its name in lower case, or its number.
+pub fn stage_names(text: &str) -> Vec<String> {
+    let stages = parse(text).dockerfile.stages.into_iter();
+    stages.map(|stage| stage.name.map_or_else(|| stage.index.to_string(), |name| name.value)).collect()
+}
+
 /// Reads the Dockerfile that `-f` names, or the context's own.
 fn dockerfile(
     input: &Input,

@@ -17,6 +17,7 @@ mod copies;
 mod debian;
 mod doctor;
 mod environments;
+mod explain;
 mod ground;
 mod layers;
 mod one_id;

@@ -47,7 +47,12 @@ impl Kairn {
 
     /// Prepares `kairn build` of a context, with loopback registries reached over http.
     pub(crate) fn build(&self, context: &Context) -> Invocation {
-        let mut invocation = self.command("build");
+        self.on("build", context)
+    }
+
+    /// Prepares a command on a context, with loopback registries reached over http.
+    pub(crate) fn on(&self, name: &str, context: &Context) -> Invocation {
+        let mut invocation = self.command(name);
         invocation.context = Some(context.path().to_owned());
         let hosts = std::fs::read_to_string(context.join("Dockerfile")).unwrap_or_default();
         if let Some(host) = loopback_host(&hosts) {

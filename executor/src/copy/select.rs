@@ -6,6 +6,7 @@ use kairn_compiler::glob::Glob;
 use kairn_compiler::graph::{CopyOp, CopySource, Ownership};
 use kairn_compiler::ignore::IgnoreFile;
 use kairn_image::Digest;
+use kairn_image::layer::Timestamp;
 
 use crate::error::Error;
 use crate::tree::{Found, LastComponent, Node, NodeKind, StackedTree, ancestors, file_name, hash_node, join};
@@ -180,6 +181,15 @@ pub fn files<'a>(
     Ok(files)
 }
 
+/// What becomes of a directory that is selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Top {
+    /// What is in it is copied; its own name and attributes are nobody's.
+    Emptied,
+    /// It is shown as it is.
+    Shown,
+}
+
 /// Digests what is selected: names, types, contents, and of the attributes those that the copy keeps.
 ///
 /// # Errors
@@ -187,11 +197,46 @@ pub fn files<'a>(
 pub fn selection_digest(
     op: &CopyOp,
     selected: &[Selected],
+    top: Top,
     tree: &StackedTree,
     contents: &dyn Fn(&[u8]) -> Option<[u8; 32]>,
 ) -> Result<Digest, Error> {
     let mut hasher = blake3::Hasher::new();
-    let mut add = |source: &CopySource, name: &[u8], path: &[u8], found: Found<'_>| {
+    visit(op, selected, top, tree, contents, &mut |name, _, node| hash_node(&mut hasher, name, node))?;
+    Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
+}
+
+/// Lists what [`selection_digest`] digests, by path.
+///
+/// # Errors
+/// As [`entries`].
+pub fn list(
+    op: &CopyOp,
+    selected: &[Selected],
+    top: Top,
+    tree: &StackedTree,
+    contents: &dyn Fn(&[u8]) -> Option<[u8; 32]>,
+) -> Result<BTreeMap<Vec<u8>, Node>, Error> {
+    let mut list = BTreeMap::new();
+    visit(op, selected, top, tree, contents, &mut |_, path, node| {
+        list.insert(path.to_vec(), Node { mtime: (0, 0), ..node.clone() });
+    })?;
+    Ok(list)
+}
+
+/// Is shown a name at the destination, a path, and a node.
+type Show<'s> = &'s mut dyn FnMut(&[u8], &[u8], &Node);
+
+/// Shows everything that is selected, with what of it counts: its name at the destination, its path, its node.
+fn visit(
+    op: &CopyOp,
+    selected: &[Selected],
+    top: Top,
+    tree: &StackedTree,
+    contents: &dyn Fn(&[u8]) -> Option<[u8; 32]>,
+    show: Show<'_>,
+) -> Result<(), Error> {
+    let add = |source: &CopySource, name: &[u8], path: &[u8], found: Found<'_>, show: Show<'_>| {
         let mut node = found.node.clone();
         if source.ownership == Ownership::Root || op.chown.is_some() {
             (node.uid, node.gid) = (0, 0);
@@ -211,21 +256,25 @@ pub fn selection_digest(
             }
             _ => {}
         }
-        hash_node(&mut hasher, name, &node);
+        show(name, path, &node);
     };
     for item in selected {
         let source = &op.sources[item.source];
         let found = tree.lookup(&item.path);
-        if let Some(found) = found {
-            add(source, &item.name, &item.path, found);
+        let is_directory = found.is_none_or(|found| found.node.is_directory());
+        match found {
+            Some(found) if !is_directory || top == Top::Shown => {
+                add(source, &item.name, &item.path, found, show);
+            }
+            _ => show(b"", &item.path, &Node::directory(0, 0, 0, Timestamp::default())),
         }
-        if found.is_none_or(|found| found.node.is_directory()) {
+        if is_directory {
             for (path, found) in entries(op, item, tree)? {
-                add(source, &path[item.path.len()..], path, found);
+                add(source, &path[item.path.len()..], path, found, show);
             }
         }
     }
-    Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -233,7 +282,6 @@ mod tests {
     use std::sync::Arc;
 
     use kairn_compiler::graph::{Archives, Parents};
-    use kairn_image::layer::Timestamp;
 
     use super::*;
     use crate::tree::LayerTree;
@@ -300,7 +348,7 @@ mod tests {
             let tree = StackedTree { layers: vec![Arc::new(layer)] };
             let op = copy("b", None, &[]);
             let selected = select(&op, 0, &tree).unwrap();
-            selection_digest(&op, &selected, &tree, &|_| None).unwrap()
+            selection_digest(&op, &selected, Top::Emptied, &tree, &|_| None).unwrap()
         };
         assert_eq!(digest(1), digest(1));
         assert_ne!(digest(1), digest(2));

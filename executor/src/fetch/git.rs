@@ -42,8 +42,8 @@ const FOREIGN_VARIABLES: [&str; 14] = [
 ///
 /// # Errors
 /// Fails where there is no `git`, the remote does not have what is asked for, or has another commit than the checksum
-/// says.
-pub fn fetch(op: &GitOp, grants: &Grants, store: &Store) -> Result<Context, Error> {
+/// says; with `offline`, where the commit is not kept already.
+pub fn fetch(op: &GitOp, grants: &Grants, store: &Store, offline: bool) -> Result<Context, Error> {
     let name = blake3::hash(op.remote.as_bytes()).to_hex();
     let bare = store.root().join("git").join(name.as_str());
     let work = store.work_dir()?;
@@ -56,7 +56,8 @@ pub fn fetch(op: &GitOp, grants: &Grants, store: &Store) -> Result<Context, Erro
         fs_err::create_dir_all(&bare)?;
         git.run(&bare, ["init", "--quiet", "--bare", "."])?;
     }
-    let commit = obtain(op, &git, &bare)?;
+    store.touch(&bare);
+    let commit = obtain(op, &git, &bare, offline)?;
     if let Some(checksum) = &op.checksum {
         let tagged = git.run(&bare, ["rev-parse", FETCHED])?;
         if !commit.starts_with(&**checksum) && !tagged.trim().starts_with(&**checksum) {
@@ -73,7 +74,7 @@ pub fn fetch(op: &GitOp, grants: &Grants, store: &Store) -> Result<Context, Erro
 }
 
 /// Gets the commit into the bare repository, and returns its name.
-fn obtain(op: &GitOp, git: &Git, bare: &Path) -> Result<String, Error> {
+fn obtain(op: &GitOp, git: &Git, bare: &Path, offline: bool) -> Result<String, Error> {
     let reference = op.reference.as_deref().unwrap_or("HEAD");
     if reference.starts_with('-') || op.remote.starts_with('-') {
         return Err(Error::user(format!("`{reference}` of `{}` is no reference", op.remote)));
@@ -82,6 +83,10 @@ fn obtain(op: &GitOp, git: &Git, bare: &Path) -> Result<String, Error> {
     let is_commit = wanted.len() == 40 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_commit && git.run(bare, ["cat-file", "-e", &format!("{wanted}^{{commit}}")]).is_ok() {
         git.run(bare, ["update-ref", FETCHED, wanted])?;
+    } else if offline {
+        let known = git.run(bare, ["rev-parse", "--verify", "--quiet", &last_seen(wanted)]);
+        let known = known.map_err(|_| super::offline(&format!("{}#{wanted}", op.remote)))?;
+        git.run(bare, ["update-ref", FETCHED, known.trim()])?;
     } else {
         let into = format!("+{wanted}:{FETCHED}");
         let shallow = ["fetch", "--quiet", "--no-tags", "--force", "--depth=1", &op.remote, &into];
@@ -101,7 +106,13 @@ fn obtain(op: &GitOp, git: &Git, bare: &Path) -> Result<String, Error> {
             git.run(bare, ["update-ref", FETCHED, found.trim()])?;
         }
     }
+    git.run(bare, ["update-ref", &last_seen(wanted), FETCHED])?;
     Ok(git.run(bare, ["rev-parse", &format!("{FETCHED}^{{commit}}")])?.trim().to_owned())
+}
+
+/// Where in the bare repository it is kept what a reference last was.
+fn last_seen(reference: &str) -> String {
+    format!("refs/kairn/seen/{}", blake3::hash(reference.as_bytes()).to_hex())
 }
 
 fn check_out(op: &GitOp, git: &Git, bare: &Path, commit: &str, files: &Path) -> Result<(), Error> {

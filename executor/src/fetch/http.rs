@@ -34,11 +34,19 @@ struct Kept {
 /// Fetches a file.
 ///
 /// # Errors
-/// Fails where the server does not give it, or gives another one than the checksum says.
-pub fn fetch(op: &HttpOp, client: &Client, grants: &Grants, store: &Store) -> Result<Context, Error> {
+/// Fails where the server does not give it, or gives another one than the checksum says; with `offline`, where it is not
+/// kept already.
+pub fn fetch(
+    op: &HttpOp,
+    client: &Client,
+    grants: &Grants,
+    store: &Store,
+    offline: bool,
+) -> Result<Context, Error> {
     let name = blake3::hash(op.url.as_bytes()).to_hex();
     let folder = store.root().join("http").join(name.as_str());
     fs_err::create_dir_all(&folder)?;
+    store.touch(&folder);
     let _lock = store.lock(&format!("http-{name}"))?;
     let (content, about) = (folder.join("content"), folder.join("about"));
     let kept: Option<Kept> = std::fs::read(&about).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -46,6 +54,8 @@ pub fn fetch(op: &HttpOp, client: &Client, grants: &Grants, store: &Store) -> Re
     let wanted = op.checksum.as_ref().map(ToString::to_string);
     let kept = match kept {
         Some(kept) if Some(&kept.digest) == wanted.as_ref() => kept,
+        Some(kept) if offline => kept,
+        None if offline => return Err(super::offline(&op.url)),
         kept => refresh(op, client, grants, store, kept, &folder)?,
     };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != kept.digest) {

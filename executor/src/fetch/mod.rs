@@ -34,6 +34,13 @@ pub fn inline(op: &InlineOp, store: &Store) -> Result<Context, Error> {
     Ok(Context::of_directory(root, Some(work)))
 }
 
+/// Says that something is not kept, and nobody may be asked.
+fn offline(what: &str) -> Error {
+    let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+    Error::world(format!("`{what}` is not in the store"), missing)
+        .with_help("build once without `--offline`, so that it is fetched")
+}
+
 /// Sets the time of a file's content, seconds from the Unix epoch.
 fn set_time(path: &std::path::Path, seconds: i64) -> Result<(), Error> {
     use std::time::{Duration, SystemTime};

@@ -1,24 +1,28 @@
 //! RUN: a command in the sandbox, and a layer of what it changed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kairn_compiler::StepId;
 use kairn_compiler::graph::{Input, MountKind, Network, RunOp, Security};
-use kairn_compiler::key::key_parts;
+use kairn_compiler::key::{KeyParts, key_parts};
 use kairn_image::Digest;
 use kairn_image::layer::Timestamp;
 
+use super::cached::Made;
+use super::ledger::Line;
 use super::mounts::Mounts;
-use super::{Made, Outcome, Runner};
+use super::{Outcome, Purpose, Runner, secrets};
 use crate::error::{CommandEnd, CommandFailure, Error, Named as _, host_path};
 use crate::events::EventKind;
+use crate::explain::lists::FileList;
 use crate::owner::{self, Birth};
 use crate::sandbox::{self, Ended, OneId, Plan, Root, Rung};
 use crate::snapshot::capture::{Captured, capture, capture_root, root_attributes};
 use crate::snapshot::read::open_root;
 use crate::state::State;
-use crate::store::WorkDir;
+use crate::store::{Verdict, WorkDir};
 use crate::tree::{Node, NodeKind, StackedTree, components, join, parent};
 use crate::users::Owner;
 
@@ -26,32 +30,70 @@ use crate::users::Owner;
 const TAIL_LINES: usize = 30;
 
 impl Runner<'_> {
-    pub(super) fn run(&self, step: StepId, op: &RunOp) -> Result<State, Error> {
+    pub(super) fn run(&self, step: StepId, op: &RunOp) -> Result<Outcome, Error> {
         let parent = self.root(step);
-        let mut inputs = vec![(Input::Root, parent.content)];
-        for (input, digest) in self.mounted_contents(step, op)? {
-            inputs.push((input, digest));
+        let mounted = self.mounted(step, op);
+        let files = || mounted_lists(&mounted);
+        let parts = |look_into_states: bool| -> Result<KeyParts, Error> {
+            let mut inputs = vec![(Input::Root, parent.content)];
+            for (input, source, outcome) in &mounted {
+                inputs.push((*input, self.mounted_content(source, outcome, look_into_states)?));
+            }
+            let parts = key_parts(self.graph.op(step), &inputs);
+            secrets::with_contents(parts, op, &self.settings.grants)
+        };
+        let whole = parts(false)?;
+        let states = mounted.iter().filter_map(|(.., outcome)| match outcome {
+            Outcome::State(state) => Some(state),
+            Outcome::Context(_) | Outcome::Open => None,
+        });
+        let states: Vec<_> = states.collect();
+        if states.is_empty() {
+            return self.cached(step, &parent, whole, &files, || self.execute(step, op, &parent));
         }
-        let parts = key_parts(self.graph.op(step), &inputs);
-        self.cached(step, &parent, parts, || self.execute(step, op, &parent))
+        // A mounted state is known as a whole without looking into it; where it changed, what is mounted may not have.
+        let whole = whole.key().0;
+        if let Some(outcome) = self.look_up(step, &parent, whole) {
+            return Ok(outcome);
+        }
+        if self.purpose == Purpose::Look && !states.iter().all(|state| self.layers.has_tree(state)) {
+            self.ledger.note(step, Line::new(Verdict::Open));
+            return Ok(Outcome::Open);
+        }
+        let parts = parts(true)?;
+        let selection = parts.key().0;
+        let outcome = self.cached(step, &parent, parts, &files, || self.execute(step, op, &parent))?;
+        if self.purpose == Purpose::Work {
+            self.alias(step, selection, whole)?;
+        }
+        Ok(outcome)
     }
 
-    /// Digests what a RUN mounts of other steps.
-    fn mounted_contents(&self, step: StepId, op: &RunOp) -> Result<Vec<(Input, Digest)>, Error> {
-        let mut contents = Vec::new();
-        for (input, _) in self.graph.inputs(step) {
-            let Input::Mount(number) = input else { continue };
-            let source = match &op.mounts[usize::from(number)].kind {
-                MountKind::Bind { source, .. } | MountKind::Cache { source, .. } => source,
-                MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => continue,
-            };
-            let digest = match self.input(step, input) {
-                Outcome::Context(context) => super::mounts::content_of(&context, source)?,
-                Outcome::State(state) => state.content,
-            };
-            contents.push((input, digest));
+    /// What a RUN mounts of other steps: the input, the place in it, and what the step gave.
+    fn mounted<'o>(&self, step: StepId, op: &'o RunOp) -> Vec<(Input, &'o str, Outcome)> {
+        let inputs = self.graph.inputs(step).into_iter();
+        inputs
+            .filter_map(|(input, _)| {
+                let Input::Mount(number) = input else { return None };
+                match &op.mounts[usize::from(number)].kind {
+                    MountKind::Bind { source, .. } | MountKind::Cache { source, .. } => {
+                        Some((input, source.as_str(), self.input(step, input)))
+                    }
+                    MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => None,
+                }
+            })
+            .collect()
+    }
+
+    fn mounted_content(&self, source: &str, outcome: &Outcome, looks_into: bool) -> Result<Digest, Error> {
+        match outcome {
+            Outcome::Context(context) => super::mounts::content_of(context, source),
+            Outcome::State(state) if looks_into => {
+                super::mounts::content_of_tree(&self.layers.tree(state)?, source)
+            }
+            Outcome::State(state) => Ok(state.content),
+            Outcome::Open => unreachable!("a step whose inputs are open is not run"),
         }
-        Ok(contents)
     }
 
     fn execute(&self, step: StepId, op: &RunOp, parent: &State) -> Result<Made, Error> {
@@ -211,6 +253,17 @@ impl Runner<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// The files that a RUN mounts of contexts, by the parts of its key.
+fn mounted_lists(mounted: &[(Input, &str, Outcome)]) -> Result<BTreeMap<String, FileList>, Error> {
+    let mut lists = BTreeMap::new();
+    for (input, source, outcome) in mounted {
+        if let Outcome::Context(context) = outcome {
+            lists.insert(format!("input.{input}"), super::mounts::list_of(context, source)?);
+        }
+    }
+    Ok(lists)
 }
 
 /// Gives the upper directory the attributes of the root below it.

@@ -11,17 +11,21 @@ use kairn_compiler::key::key_parts;
 use kairn_image::Digest;
 use kairn_image::compression::is_tar_archive;
 
-use super::{Made, Outcome, Runner};
+use super::cached::Made;
+use super::ledger::Line;
+use super::{Outcome, Purpose, Runner};
 use crate::context::Context;
 use crate::copy::View;
 use crate::copy::plan::{From, LayerPlan, Planner};
-use crate::copy::select::{self, Selected};
+use crate::copy::select::{self, Selected, Top};
 use crate::error::Error;
-use crate::events::{Completion, EventKind};
+use crate::events::EventKind;
+use crate::explain::lists::FileList;
 use crate::snapshot::read::{open_file, open_root};
 use crate::snapshot::unpack::{self, Unpack};
 use crate::snapshot::write::write_layer;
 use crate::state::State;
+use crate::store::Verdict;
 use crate::tree::{LayerTree, NodeKind};
 use crate::users::{self, Owner};
 
@@ -35,7 +39,7 @@ type Contents = BTreeMap<Vec<u8>, [u8; 32]>;
 type Digests = BTreeMap<u16, Contents>;
 
 impl Runner<'_> {
-    pub(super) fn copy(&self, step: StepId, op: &CopyOp) -> Result<State, Error> {
+    pub(super) fn copy(&self, step: StepId, op: &CopyOp) -> Result<Outcome, Error> {
         let parent = self.root(step);
         let numbers: BTreeSet<u16> = op.sources.iter().map(|source| source.input).collect();
         let inputs: BTreeMap<u16, Outcome> =
@@ -56,40 +60,46 @@ impl Runner<'_> {
                     digests.insert(number, read);
                     digest
                 }
+                Outcome::Open => unreachable!("a step whose inputs are open is not run"),
             };
             contents.insert(number, digest);
         }
         let states = inputs.iter().filter_map(|(&number, input)| match input {
             Outcome::State(state) => Some((number, state)),
-            Outcome::Context(_) => None,
+            Outcome::Context(_) | Outcome::Open => None,
         });
         let states: Vec<_> = states.collect();
+        let (listed, read) = (selections.clone(), digests.clone());
+        let files = || lists(op, &inputs, &listed, &read);
         if states.is_empty() {
-            return self.cached(step, &parent, parts(&contents), || {
+            return self.cached(step, &parent, parts(&contents), &files, || {
                 self.copy_files(step, op, &parent, &inputs, selections, &digests)
             });
         }
         // A source's whole state is known without looking into it; where it changed, what is copied may not have.
         let whole = parts(&contents).key().0;
-        if let Some(record) = self.store().record(&whole).filter(|_| !self.settings.no_cache) {
-            self.events.step(step, EventKind::Finished(Completion::Cached));
-            return Ok(parent.with_layer(record.into_layer()));
+        if let Some(outcome) = self.look_up(step, &parent, whole) {
+            return Ok(outcome);
+        }
+        if self.purpose == Purpose::Look && !states.iter().all(|(_, state)| self.layers.has_tree(state)) {
+            self.ledger.note(step, Line::new(Verdict::Open));
+            return Ok(Outcome::Open);
         }
         for (number, state) in states {
             let tree = self.layers.tree(state)?;
             let selected = select::select(op, number, &tree)?;
-            contents.insert(number, select::selection_digest(op, &selected, &tree, &|_| None)?);
+            contents.insert(number, select::selection_digest(op, &selected, Top::Emptied, &tree, &|_| None)?);
             selections.insert(number, selected);
         }
         let parts = parts(&contents);
         let selection = parts.key().0;
-        let state = self.cached(step, &parent, parts, || {
+        let outcome = self.cached(step, &parent, parts, &files, || {
             self.copy_files(step, op, &parent, &inputs, selections, &digests)
         })?;
-        if let Some(record) = self.store().record(&selection) {
-            self.store().put_record(&whole, &record)?;
+        if self.purpose == Purpose::Work {
+            self.alias(step, selection, whole)?;
         }
-        Ok(state)
+        Ok(outcome)
     }
 
     fn copy_files(
@@ -104,6 +114,7 @@ impl Runner<'_> {
         let view = |input: &Outcome| match input {
             Outcome::Context(context) => context.view().cloned(),
             Outcome::State(state) => self.layers.view(state),
+            Outcome::Open => unreachable!("a step whose inputs are open is not run"),
         };
         let views: BTreeMap<u16, View> =
             inputs.iter().map(|(&number, input)| Ok((number, view(input)?))).collect::<Result<_, Error>>()?;
@@ -155,6 +166,23 @@ impl Runner<'_> {
     }
 }
 
+/// The files that a COPY takes of contexts, by the parts of its key.
+fn lists(
+    op: &CopyOp,
+    inputs: &BTreeMap<u16, Outcome>,
+    selections: &Selections,
+    digests: &Digests,
+) -> Result<BTreeMap<String, FileList>, Error> {
+    let mut lists = BTreeMap::new();
+    for (number, input) in inputs {
+        let Outcome::Context(context) = input else { continue };
+        let contents = |path: &[u8]| digests[number].get(path).copied();
+        let list = select::list(op, &selections[number], Top::Emptied, &context.view()?.tree, &contents)?;
+        lists.insert(format!("input.{}", Input::Source(*number)), list);
+    }
+    Ok(lists)
+}
+
 /// What a COPY takes of a context, the contents of that, and a digest of both.
 fn of_context(
     op: &CopyOp,
@@ -165,7 +193,8 @@ fn of_context(
     let selected = select::select(op, number, tree).map_err(|error| explain_missing(error, op, context))?;
     let files: Vec<Vec<u8>> = select::files(op, &selected, tree)?.into_keys().collect();
     let digests = context.digests(files)?;
-    let digest = select::selection_digest(op, &selected, tree, &|path| digests.get(path).copied())?;
+    let digest =
+        select::selection_digest(op, &selected, Top::Emptied, tree, &|path| digests.get(path).copied())?;
     Ok((selected, digests, digest))
 }
 

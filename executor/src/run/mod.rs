@@ -1,32 +1,39 @@
 //! What each op does: from its inputs' states to its own, by the store or by work.
 
+mod cached;
 mod command;
 mod copy;
+pub mod ledger;
 mod mounts;
+mod secrets;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use kairn_compiler::graph::{ContextOp, Input, WorkdirOp};
-use kairn_compiler::key::{KeyParts, key_parts};
+use kairn_compiler::key::key_parts;
 use kairn_compiler::{Graph, Op, StepId};
+use kairn_image::Digest;
 
+use self::cached::Made;
+use self::ledger::{Ledger, Line};
 use crate::BUILD_TIME;
 use crate::build::Settings;
+use crate::cache::Exporter;
+use crate::cache::mounts::UsedMounts;
 use crate::context::Context;
 use crate::copy::plan::Planner;
 use crate::error::Error;
-use crate::events::{Completion, EventKind, Events};
+use crate::events::{EventKind, Events};
+use crate::explain::Explainer;
+use crate::explain::lists::FileList;
 use crate::fetch::{self, git, http};
 use crate::materialize::Materializer;
 use crate::roots::Roots;
 use crate::sandbox::Cancel;
-use crate::snapshot::unpack::Unpack;
 use crate::snapshot::write::write_layer;
 use crate::state::{NewLayer, State};
-use crate::store::{StepRecord, Store, WorkDir};
+use crate::store::{Store, Verdict};
 use crate::tree::LayerTree;
 use crate::users::{self, Owner};
 
@@ -37,6 +44,24 @@ pub enum Outcome {
     State(Arc<State>),
     /// The files of a local context.
     Context(Arc<Context>),
+    /// Not known before other steps have worked, where one only looks.
+    Open,
+}
+
+impl Outcome {
+    fn state(state: State) -> Self {
+        Self::State(Arc::new(state))
+    }
+}
+
+/// What steps are run for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To do their work.
+    #[default]
+    Work,
+    /// To find out whether they would have to.
+    Look,
 }
 
 /// Runs steps.
@@ -56,6 +81,20 @@ pub struct Runner<'a> {
     pub roots: Roots,
     /// What the finished steps gave.
     pub outcomes: Mutex<BTreeMap<StepId, Outcome>>,
+    /// What the steps are run for.
+    pub purpose: Purpose,
+    /// Keys whose results must not be taken, and why.
+    pub excluded: &'a BTreeMap<Digest, String>,
+    /// The steps whose layers are layers of images.
+    pub of_images: &'a BTreeSet<StepId>,
+    /// Says why steps work.
+    pub explainer: &'a Explainer<'a>,
+    /// What became of the steps.
+    pub ledger: &'a Ledger,
+    /// Writes shared caches.
+    pub exporter: Option<&'a Exporter>,
+    /// The cache mounts that RUNs had.
+    pub used_mounts: &'a UsedMounts,
 }
 
 impl Runner<'_> {
@@ -68,7 +107,8 @@ impl Runner<'_> {
             return Err(Error::Cancelled);
         }
         let outcome = self.outcome(step).map_err(|error| error.at(step));
-        if outcome.is_err() {
+        if outcome.as_ref().is_err_and(|error| !matches!(error, Error::Lost { .. })) {
+            self.ledger.fail(step);
             self.events.step(step, EventKind::Failed);
         }
         self.outcomes.lock().expect("no holder of this lock panics").insert(step, outcome?);
@@ -80,6 +120,14 @@ impl Runner<'_> {
     }
 
     fn outcome(&self, step: StepId) -> Result<Outcome, Error> {
+        let is_open = |(_, id): &(Input, StepId)| {
+            matches!(self.outcomes.lock().expect("no holder of this lock panics")[id], Outcome::Open)
+        };
+        if self.purpose == Purpose::Look && self.graph.inputs(step).iter().any(is_open) {
+            self.ledger.note(step, Line::new(Verdict::Open));
+            return Ok(Outcome::Open);
+        }
+        self.ledger_of_source(step);
         let state = match self.graph.op(step) {
             Op::Scratch => State::scratch(),
             Op::Image(op) => {
@@ -94,19 +142,32 @@ impl Runner<'_> {
             }
             Op::Http(op) => {
                 let client = self.settings.puller.client();
-                let context = http::fetch(op, client, &self.settings.grants, self.store())?;
+                let offline = self.settings.puller.is_offline();
+                let context = http::fetch(op, client, &self.settings.grants, self.store(), offline)?;
                 return Ok(Outcome::Context(Arc::new(context)));
             }
             Op::Git(op) => {
-                return Ok(Outcome::Context(Arc::new(git::fetch(op, &self.settings.grants, self.store())?)));
+                let offline = self.settings.puller.is_offline();
+                let context = git::fetch(op, &self.settings.grants, self.store(), offline)?;
+                return Ok(Outcome::Context(Arc::new(context)));
             }
             Op::Inline(op) => return Ok(Outcome::Context(Arc::new(fetch::inline(op, self.store())?))),
-            Op::Run(op) => self.run(step, op)?,
-            Op::Copy(op) => self.copy(step, op)?,
-            Op::Workdir(op) => self.workdir(step, op)?,
-            Op::Link => self.link(step)?,
+            Op::Run(op) => return self.run(step, op),
+            Op::Copy(op) => return self.copy(step, op),
+            Op::Workdir(op) => return self.workdir(step, op),
+            Op::Link => return self.link(step),
         };
-        Ok(Outcome::State(Arc::new(state)))
+        Ok(Outcome::state(state))
+    }
+
+    /// Notes that a step is read and not made, if it is.
+    fn ledger_of_source(&self, step: StepId) {
+        match self.graph.op(step) {
+            Op::Scratch | Op::Image(_) | Op::Context(_) | Op::Http(_) | Op::Git(_) | Op::Inline(_) => {
+                self.ledger.note(step, Line::new(Verdict::Source));
+            }
+            Op::Run(_) | Op::Copy(_) | Op::Workdir(_) | Op::Link => {}
+        }
     }
 
     fn input(&self, step: StepId, wanted: Input) -> Outcome {
@@ -118,50 +179,16 @@ impl Runner<'_> {
     fn root(&self, step: StepId) -> Arc<State> {
         match self.input(step, Input::Root) {
             Outcome::State(state) => state,
-            Outcome::Context(_) => unreachable!("a context is never a root file system"),
+            Outcome::Context(_) | Outcome::Open => {
+                unreachable!("a root file system is a state, and a step whose inputs are open is not run")
+            }
         }
     }
 
-    /// Gives the recorded result of a key, or does the work and records it.
-    fn cached(
-        &self,
-        step: StepId,
-        parent: &State,
-        parts: KeyParts,
-        work: impl FnOnce() -> Result<Made, Error>,
-    ) -> Result<State, Error> {
-        let key = parts.key().0;
-        let found = |store: &Store| if self.settings.no_cache { None } else { store.record(&key) };
-        let hit = |record: StepRecord| {
-            self.events.step(step, EventKind::Finished(Completion::Cached));
-            parent.with_layer(record.into_layer())
-        };
-        if let Some(record) = found(self.store()) {
-            return Ok(hit(record));
-        }
-        let _lock = self.store().lock(&format!("step-{}", key.hex()))?;
-        if let Some(record) = found(self.store()) {
-            return Ok(hit(record));
-        }
-        let started = Instant::now();
-        self.events.step(step, EventKind::Started);
-        let Made { layer, tree, snapshot } = work()?;
-        let state = parent.with_layer(layer.clone());
-        let chain_id = *state.chain_id().expect("a state with a layer has a chain id");
-        self.layers.put_tree(&chain_id, tree)?;
-        if let Some((unpacked, _work)) = snapshot {
-            self.store().put_snapshot(Unpack::Snapshot, &chain_id, &unpacked)?;
-        }
-        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.store().put_record(&key, &StepRecord::new(parts, layer, duration_ms))?;
-        self.events.step(step, EventKind::Finished(Completion::Done));
-        Ok(state)
-    }
-
-    fn workdir(&self, step: StepId, op: &WorkdirOp) -> Result<State, Error> {
+    fn workdir(&self, step: StepId, op: &WorkdirOp) -> Result<Outcome, Error> {
         let parent = self.root(step);
         let parts = key_parts(self.graph.op(step), &[(Input::Root, parent.content)]);
-        self.cached(step, &parent, parts, || {
+        self.cached(step, &parent, parts, &no_files, || {
             let tree = self.layers.tree(&parent)?;
             let owner = if op.user.is_empty() || op.user == "root" {
                 Owner { uid: 0, gid: 0 }
@@ -180,13 +207,13 @@ impl Runner<'_> {
     }
 
     /// Puts the layer of another state onto the root as it is.
-    fn link(&self, step: StepId) -> Result<State, Error> {
+    fn link(&self, step: StepId) -> Result<Outcome, Error> {
         let parent = self.root(step);
         let Outcome::State(source) = self.input(step, Input::Source(0)) else {
             unreachable!("what is linked is a layer")
         };
         let inputs = [(Input::Root, parent.content), (Input::Source(0), source.content)];
-        self.cached(step, &parent, key_parts(self.graph.op(step), &inputs), || {
+        self.cached(step, &parent, key_parts(self.graph.op(step), &inputs), &no_files, || {
             let tree = self.layers.tree(&source)?;
             let (Some(layer), Some(tree)) = (source.layers.last(), tree.layers.last()) else {
                 unreachable!("a copy has made a layer")
@@ -202,10 +229,8 @@ impl Runner<'_> {
     }
 }
 
-/// What a step's work made.
-struct Made {
-    layer: NewLayer,
-    tree: LayerTree,
-    /// The layer already unpacked, in the work folder that must outlive its move into the store.
-    snapshot: Option<(PathBuf, WorkDir)>,
+/// For steps that no files go into but those of their inputs' states.
+#[expect(clippy::unnecessary_wraps, reason = "it stands where others can fail")]
+fn no_files() -> Result<BTreeMap<String, FileList>, Error> {
+    Ok(BTreeMap::new())
 }

@@ -20,10 +20,13 @@ use kairn_compiler::graph::{
 use kairn_image::Digest;
 
 use super::{Outcome, Runner};
+use crate::cache::mounts::restore;
 use crate::context::Context;
+use crate::copy::select::Top;
 use crate::copy::{View, select};
 use crate::error::{Error, Named as _, host_path};
 use crate::events::EventKind;
+use crate::explain::lists::FileList;
 use crate::grants::AgentSource;
 use crate::owner;
 use crate::sandbox::{self, Rung};
@@ -104,7 +107,23 @@ pub(super) fn content_of(context: &Context, source: &str) -> Result<Digest, Erro
     let tree = &context.view()?.tree;
     let selected = select::select(&op, 0, tree)?;
     let digests = context.digests(select::files(&op, &selected, tree)?.into_keys().collect())?;
-    select::selection_digest(&op, &selected, tree, &|path| digests.get(path).copied())
+    select::selection_digest(&op, &selected, Top::Shown, tree, &|path| digests.get(path).copied())
+}
+
+/// Digests what a mount shows of a state.
+pub(super) fn content_of_tree(tree: &StackedTree, source: &str) -> Result<Digest, Error> {
+    let mut op = whole(source);
+    op.sources[0].ownership = Ownership::Keep;
+    select::selection_digest(&op, &select::select(&op, 0, tree)?, Top::Shown, tree, &|_| None)
+}
+
+/// Lists what a mount shows of a context.
+pub(super) fn list_of(context: &Context, source: &str) -> Result<FileList, Error> {
+    let op = whole(source);
+    let tree = &context.view()?.tree;
+    let selected = select::select(&op, 0, tree)?;
+    let digests = context.digests(select::files(&op, &selected, tree)?.into_keys().collect())?;
+    select::list(&op, &selected, Top::Shown, tree, &|path| digests.get(path).copied())
 }
 
 /// The copy that takes all of one place.
@@ -188,9 +207,10 @@ impl Runner<'_> {
         }
         let mut folders = BTreeMap::new();
         for (name, (sharing, indexes)) in wanted {
-            let all = self.store().root().join("cache-mounts").join(name);
-            fs_err::create_dir_all(&all)?;
+            let MountKind::Cache { id, .. } = &op.mounts[indexes[0]].kind else { continue };
+            let all = self.store().mount_folder(&name, id)?;
             let (folder, lock) = occupy(&all, sharing)?;
+            self.used_mounts.note(&name, id, &folder);
             done.locks.push(lock);
             folders.extend(indexes.into_iter().map(|index| (index, folder.clone())));
         }
@@ -281,6 +301,7 @@ impl Runner<'_> {
             }
             Outcome::State(state) => (Some((self.layers.view(&state)?, Ownership::Keep)), Vec::new()),
             Outcome::Context(context) => (Some((context.view()?.clone(), Ownership::Root)), Vec::new()),
+            Outcome::Open => unreachable!("a step whose inputs are open is not run"),
         };
         let mut lowers = lowers;
         let mut path = source.trim_start_matches("./").to_owned();
@@ -315,7 +336,15 @@ impl Runner<'_> {
             let work = self.store().work_dir()?;
             let fresh = work.path().join("files");
             fs_err::create_dir(&fresh)?;
-            if let Some((input, source)) = initial {
+            let name = folder.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            let is_restored = match name {
+                Some(name) => {
+                    let remotes = self.settings.puller.remotes();
+                    restore(name, &fresh, remotes, &self.settings.store, self.events)?
+                }
+                None => false,
+            };
+            if let Some((input, source)) = initial.filter(|_| !is_restored) {
                 self.fill(input, source, &fresh)?;
             }
             fs_err::set_permissions(&fresh, std::fs::Permissions::from_mode(mode.unwrap_or(0o755)))?;
@@ -331,6 +360,7 @@ impl Runner<'_> {
         let view = match input {
             Outcome::State(state) => self.layers.view(&state)?,
             Outcome::Context(context) => context.view()?.clone(),
+            Outcome::Open => unreachable!("a step whose inputs are open is not run"),
         };
         let op = whole(source);
         for item in select::select(&op, 0, &view.tree)? {

@@ -75,7 +75,7 @@ pub fn scan_again(
     let walk = Walk { root, fd: fd.as_fd(), reading, filter, remembered, seen };
     let mut scanner = Scanner::default();
     let mut tentative = Vec::new();
-    let mut found = walk.below(Vec::new())?;
+    let mut found = walk.below(&[])?;
     found.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
     for Found { path, is_tentative, file, node } in found {
         if is_tentative {
@@ -114,9 +114,9 @@ struct Found {
 }
 
 impl Walk<'_> {
-    fn below(&self, directory: Vec<u8>) -> Result<Vec<Found>, Error> {
-        let shown = self.root.join(host_path(&directory));
-        let handle = super::unpack::open_beneath(self.fd, &directory).named("open", &shown)?;
+    fn below(&self, directory: &[u8]) -> Result<Vec<Found>, Error> {
+        let shown = self.root.join(host_path(directory));
+        let handle = super::unpack::open_beneath(self.fd, directory).named("open", &shown)?;
         let mut all = Vec::new();
         let mut pending = Vec::new();
         for entry in rustix::fs::Dir::read_from(&handle).named("read", &shown)? {
@@ -125,7 +125,7 @@ impl Walk<'_> {
             if name == c"." || name == c".." {
                 continue;
             }
-            let path = join(&directory, name.to_bytes());
+            let path = join(directory, name.to_bytes());
             let stat = match rustix::fs::statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
                 other => other.named("look at", &self.root.join(host_path(&path)))?,
@@ -148,7 +148,7 @@ impl Walk<'_> {
         }
         drop(handle);
         let below: Vec<Vec<Found>> =
-            pending.into_par_iter().map(|path| self.below(path)).collect::<Result<_, _>>()?;
+            pending.par_iter().map(|path| self.below(path)).collect::<Result<_, _>>()?;
         all.extend(below.into_iter().flatten());
         Ok(all)
     }

@@ -17,9 +17,22 @@ pub type OpenContent<'a> = &'a mut dyn FnMut(&[u8], &Node) -> Result<Box<dyn Rea
 /// # Errors
 /// Fails where a content cannot be read, has another length or another digest than the tree says, or the disk fails.
 pub fn write_layer(tree: &mut LayerTree, store: &Store, open: OpenContent<'_>) -> Result<NewLayer, Error> {
+    write_layer_as(tree, store, Compression::default(), open)
+}
+
+/// As [`write_layer`], compressed in a way of one's own.
+///
+/// # Errors
+/// As [`write_layer`].
+pub fn write_layer_as(
+    tree: &mut LayerTree,
+    store: &Store,
+    compression: Compression,
+    open: OpenContent<'_>,
+) -> Result<NewLayer, Error> {
     let failed = |e: io::Error| Error::world(format!("cannot write a layer: {e}"), e);
     let blob = store.layout().blob_writer().map_err(|e| Error::world("cannot write a layer", e))?;
-    let mut writer = LayerWriter::new(blob, Compression::default());
+    let mut writer = LayerWriter::new(blob, compression);
     let mut newest_mtime = i64::MIN;
     for (path, node) in &mut tree.nodes {
         newest_mtime = newest_mtime.max(node.mtime.0);

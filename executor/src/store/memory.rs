@@ -10,7 +10,7 @@ use kairn_image::Digest;
 use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 
-use super::Store;
+use super::{Store, unseal};
 use crate::error::Error;
 use crate::tree::{LayerTree, Node, NodeKind};
 
@@ -91,7 +91,8 @@ impl ContextMemory {
     fn known(&self) -> &HashMap<Vec<u8>, Memory> {
         self.known.get_or_init(|| {
             let bytes = std::fs::read(&self.file).unwrap_or_default();
-            let known: Vec<(Vec<u8>, Memory)> = postcard::from_bytes(&bytes).unwrap_or_default();
+            let known = unseal(&bytes).and_then(|bytes| postcard::from_bytes(bytes).ok());
+            let known: Vec<(Vec<u8>, Memory)> = known.unwrap_or_default();
             known.into_iter().collect()
         })
     }
@@ -145,6 +146,6 @@ impl ContextMemory {
         }
         let bytes = postcard::to_allocvec(&kept)
             .map_err(|e| Error::world("cannot encode what was read of a context", e))?;
-        self.store.write_file(&self.file, &bytes)
+        self.store.write_sealed(&self.file, &bytes)
     }
 }

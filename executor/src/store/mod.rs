@@ -2,21 +2,30 @@
 //!
 //! ```text
 //! oci-layout, index.json, blobs/   an OCI image layout: the images built here, by tag
-//! steps/<key>                      what a step gave (JSON)
+//! steps/<key>                      what a step gave (a digest, JSON)
 //! trees/<chain id>                 the names in a layer
 //! snapshots/<chain id>/            the layer unpacked, as overlayfs wants it
 //! recorded/<chain id>/             the same, with owners in attributes (see `crate::owner`)
 //! contexts/<chain id>/             build contexts from archives and URLs, unpacked
 //! contents/<chain id>/             the layer's regular files alone, for builds without RUN
 //! memories/<name>                  what was read of a context, with the files' attributes then
+//! resolved/<name>                  what an image's name was when a registry was last asked
+//! builds/<time>-<random>           what builds did, step by step
+//! cache-mounts/<name>/<n>/         cache mounts: `files`, and locks
+//! http/<name>/, git/<name>         what servers gave
+//! stamps/<folder>.<chain id>       when an unpacked layer was last used (its time), and its size (its text)
 //! locks/<name>                     locks between builds; the kernel frees them when their holder dies
 //! tmp/<random>/                    work in progress, removed by the next build when its holder is dead
 //! ```
 //! Everything is written under `tmp` and renamed into place, so a killed build leaves nothing half done, and any
 //! number of builds may share a store.
 
+mod history;
 mod memory;
+mod prune;
 mod records;
+mod usage;
+mod verify;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -24,16 +33,38 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err as fs;
-use kairn_image::Digest;
 use kairn_image::layout::Layout;
+use kairn_image::{Digest, Platform};
 
+pub use history::{BuildRecord, ImageReport, StepReport, Verdict};
 pub use memory::ContextMemory;
-pub use records::StepRecord;
+pub use prune::{Budget, Pruned};
+pub(crate) use records::now_s;
+pub use records::{Place, StepRecord};
+pub use usage::{Item, Kind, Usage};
+pub use verify::Verified;
 
 use crate::error::{Error, Named as _};
 use crate::owner;
+use crate::pull::Resolution;
 use crate::snapshot::unpack::Unpack;
 use crate::tree::LayerTree;
+
+const FOLDERS: [&str; 13] = [
+    "builds",
+    "cache-mounts",
+    "contents",
+    "contexts",
+    "locks",
+    "memories",
+    "recorded",
+    "resolved",
+    "snapshots",
+    "stamps",
+    "steps",
+    "tmp",
+    "trees",
+];
 
 /// The store of one `$KAIRN_ROOT`.
 #[derive(Debug)]
@@ -64,9 +95,7 @@ impl Store {
     /// Fails where the folder cannot be made or written.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let help = "point `--kairn-root` (or `KAIRN_ROOT`) at a folder that you may write";
-        for folder in
-            ["steps", "trees", "snapshots", "recorded", "contexts", "contents", "memories", "locks", "tmp"]
-        {
+        for folder in FOLDERS {
             fs::create_dir_all(root.join(folder)).map_err(|e| Error::from(e).with_help(help))?;
         }
         let layout = Layout::open(root)
@@ -120,16 +149,109 @@ impl Store {
     /// # Errors
     /// Fails where the lock file cannot be made.
     pub fn lock(&self, name: &str) -> Result<StoreLock, Error> {
+        use std::os::unix::fs::MetadataExt as _;
         let path = self.root.join("locks").join(name);
+        loop {
+            let file = File::options().create(true).append(true).open(&path).named("open", &path)?;
+            file.lock().named("lock", &path)?;
+            // Pruning removes locks that nobody holds; then somebody else may hold another file of that name.
+            let own = file.metadata().named("look at", &path)?.ino();
+            if path.symlink_metadata().is_ok_and(|meta| meta.ino() == own) {
+                return Ok(StoreLock { _file: file });
+            }
+        }
+    }
+
+    /// The folder of a cache mount, by the name that its id and attributes give. It stays until this build is over.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn mount_folder(&self, name: &str, id: &str) -> Result<PathBuf, Error> {
+        let _claim = self.claim()?;
+        let folder = self.root.join("cache-mounts").join(name);
+        fs::create_dir_all(&folder)?;
+        let path = folder.join("id");
+        if path.is_file() {
+            self.touch(&path);
+        } else {
+            self.write_file(&path, id.as_bytes())?;
+        }
+        Ok(folder)
+    }
+
+    /// Keeps pruning from taking anything until it is dropped: for a look whether something is there, and its use.
+    ///
+    /// What is touched under it stays until this build is over.
+    fn claim(&self) -> Result<StoreLock, Error> {
+        let path = self.root.join("locks").join(prune::LOCK);
         let file = File::options().create(true).append(true).open(&path).named("open", &path)?;
-        file.lock().named("lock", &path)?;
+        file.lock_shared().named("lock", &path)?;
         Ok(StoreLock { _file: file })
     }
 
-    /// The unpacked layer of a chain id, if there is one.
+    /// Says that something is in use now. That it cannot be said does no harm.
+    #[expect(clippy::unused_self, reason = "whoever touches something has a store")]
+    pub(crate) fn touch(&self, path: &Path) {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        };
+        let _ = rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
+    }
+
+    /// Whether a blob is here. It then stays until this build is over.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        let path = self.layout.blob_path(digest);
+        let Ok(_claim) = self.claim() else { return false };
+        let is_here = path.is_file();
+        if is_here {
+            self.touch(&path);
+        }
+        is_here
+    }
+
+    /// The unpacked layer of a chain id, if there is one. It then stays until this build is over.
     pub fn snapshot(&self, unpack: Unpack, chain_id: &Digest) -> Option<PathBuf> {
         let path = self.snapshot_path(unpack, chain_id);
-        path.is_dir().then_some(path)
+        let _claim = self.claim().ok()?;
+        let is_here = path.is_dir();
+        if is_here {
+            self.touch(&self.stamp_path(unpack, chain_id));
+        }
+        is_here.then_some(path)
+    }
+
+    fn stamp_path(&self, unpack: Unpack, chain_id: &Digest) -> PathBuf {
+        self.root.join("stamps").join(format!("{}.{}", self.snapshot_folder(unpack), chain_id.hex()))
+    }
+
+    /// What an image's name was when a registry was last asked.
+    pub(crate) fn resolution(&self, canonical: &str, platform: &Platform) -> Option<Resolution> {
+        let bytes = std::fs::read(self.resolution_path(canonical, platform)).ok()?;
+        serde_json::from_slice(unseal(&bytes)?).ok()
+    }
+
+    /// Keeps what an image's name is.
+    pub(crate) fn put_resolution(
+        &self,
+        canonical: &str,
+        platform: &Platform,
+        resolution: &Resolution,
+    ) -> Result<(), Error> {
+        let path = self.resolution_path(canonical, platform);
+        let bytes = serde_json::to_vec(resolution)
+            .map_err(|e| Error::world("cannot encode what an image's name is", e))?;
+        if std::fs::read(&path).is_ok_and(|known| unseal(&known) == Some(&bytes[..])) {
+            self.touch(&path);
+            return Ok(());
+        }
+        self.write_sealed(&path, &bytes)
+    }
+
+    fn resolution_path(&self, canonical: &str, platform: &Platform) -> PathBuf {
+        let name = Digest::of(format!("{canonical}\0{platform}").as_bytes());
+        self.root.join("resolved").join(name.hex())
     }
 
     /// Makes an unpacked layer the snapshot of a chain id; one that another build made first stays.
@@ -138,6 +260,9 @@ impl Store {
     /// Fails where the rename does.
     pub fn put_snapshot(&self, unpack: Unpack, chain_id: &Digest, unpacked: &Path) -> Result<PathBuf, Error> {
         let path = self.snapshot_path(unpack, chain_id);
+        let _claim = self.claim()?;
+        let size_bytes = self.tree(chain_id).map_or(0, |tree| usage::unpacked_bytes(&tree));
+        self.write_file(&self.stamp_path(unpack, chain_id), size_bytes.to_string().as_bytes())?;
         match fs::rename(unpacked, &path) {
             Ok(()) => Ok(path),
             Err(_) if path.is_dir() => Ok(path),
@@ -147,8 +272,10 @@ impl Store {
 
     /// The names in the layer of a chain id, if they are known.
     pub fn tree(&self, chain_id: &Digest) -> Option<LayerTree> {
-        let bytes = fs::read(self.root.join("trees").join(chain_id.hex())).ok()?;
-        postcard::from_bytes(&bytes).ok()
+        let path = self.root.join("trees").join(chain_id.hex());
+        let bytes = std::fs::read(&path).ok()?;
+        self.touch(&path);
+        postcard::from_bytes(unseal(&bytes)?).ok()
     }
 
     /// Keeps the names in the layer of a chain id.
@@ -158,20 +285,28 @@ impl Store {
     pub fn put_tree(&self, chain_id: &Digest, tree: &LayerTree) -> Result<(), Error> {
         let bytes =
             postcard::to_allocvec(tree).map_err(|e| Error::world("cannot encode a layer's tree", e))?;
-        self.write_file(&self.root.join("trees").join(chain_id.hex()), &bytes)
+        self.write_sealed(&self.root.join("trees").join(chain_id.hex()), &bytes)
     }
 
     fn snapshot_path(&self, unpack: Unpack, chain_id: &Digest) -> PathBuf {
-        let folder = match unpack {
+        self.root.join(self.snapshot_folder(unpack)).join(chain_id.hex())
+    }
+
+    fn snapshot_folder(&self, unpack: Unpack) -> &'static str {
+        match unpack {
             Unpack::Snapshot => self.snapshots,
             Unpack::Context => "contexts",
             Unpack::Contents | Unpack::Archive => "contents",
-        };
-        self.root.join(folder).join(chain_id.hex())
+        }
+    }
+
+    /// Writes a whole file or nothing, with a digest of its bytes before them.
+    pub(crate) fn write_sealed(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        self.write_file(path, &[blake3::hash(bytes).as_bytes(), bytes].concat())
     }
 
     /// Writes a whole file or nothing.
-    fn write_file(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write_file(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let tmp = self.root.join("tmp");
         let mut file = tempfile::NamedTempFile::new_in(&tmp).named("make a file in", &tmp)?;
         file.write_all(bytes).named("write", file.path())?;
@@ -198,6 +333,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The bytes of a file that has their digest before them; none where it is damaged.
+fn unseal(bytes: &[u8]) -> Option<&[u8]> {
+    let (digest, bytes) = bytes.split_first_chunk::<32>()?;
+    (blake3::hash(bytes).as_bytes() == digest).then_some(bytes)
 }
 
 impl WorkDir {

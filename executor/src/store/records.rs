@@ -1,10 +1,12 @@
 //! Step records: what a step gave, under its key.
 
-use kairn_compiler::key::KeyParts;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
 use kairn_image::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
-use super::Store;
+use super::{Store, unseal};
 use crate::error::Error;
 use crate::state::NewLayer;
 
@@ -12,6 +14,7 @@ use crate::state::NewLayer;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// The parts that the key was made of, by name and in order.
+    #[serde(default)]
     pub parts: Vec<(String, String)>,
     /// Digest of the layer's uncompressed tar.
     pub diff_id: Digest,
@@ -23,38 +26,76 @@ pub struct StepRecord {
     pub newest_mtime: i64,
     /// How long the work took, in milliseconds.
     pub duration_ms: u64,
+    /// When it was done, in seconds from the Unix epoch.
+    #[serde(default)]
+    pub made_s: u64,
+    /// The line that asked for it; never part of a key.
+    #[serde(default)]
+    pub place: Place,
+    /// Lists of the files that went into it, by the part of the key that stands for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lists: BTreeMap<String, Descriptor>,
+    /// The shared cache that has the layer, for one that was not made here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// When the layer was thrown away, in seconds from the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evicted_s: Option<u64>,
+}
+
+/// Where an instruction stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The stage's name, or its number.
+    pub stage: String,
+    /// Position among the stage's steps, from 1.
+    pub position: usize,
+    /// The instruction on one line, variables as written.
+    pub text: String,
 }
 
 impl StepRecord {
-    /// Records a layer that took `duration_ms` to make.
-    pub fn new(parts: KeyParts, layer: NewLayer, duration_ms: u64) -> Self {
-        Self {
-            parts: parts.parts,
-            diff_id: layer.diff_id,
-            descriptor: layer.descriptor,
-            layer_content: layer.content,
-            newest_mtime: layer.newest_mtime,
-            duration_ms,
-        }
+    /// Reads a record as the store keeps it.
+    pub(super) fn unseal(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(unseal(bytes)?).ok()
+    }
+
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(self).map_err(|e| Error::world("cannot encode a step record", e))
     }
 
     /// The layer.
-    pub fn into_layer(self) -> NewLayer {
+    pub fn layer(&self) -> NewLayer {
         NewLayer {
             diff_id: self.diff_id,
-            descriptor: self.descriptor,
+            descriptor: self.descriptor.clone(),
             content: self.layer_content,
             newest_mtime: self.newest_mtime,
         }
     }
 }
 
+/// Now, in seconds from the Unix epoch.
+pub(crate) fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
 impl Store {
-    /// The record of a key whose layer is still there. A record that cannot be read is none.
-    pub fn record(&self, key: &Digest) -> Option<StepRecord> {
-        let bytes = std::fs::read(self.root().join("steps").join(key.hex())).ok()?;
-        let record: StepRecord = serde_json::from_slice(&bytes).ok()?;
-        self.layout().has_blob(&record.descriptor.digest).then_some(record)
+    /// The record of a key, and whether its layer is here. A record that cannot be read is none.
+    ///
+    /// Both count as used now, and no pruning takes them while this build runs.
+    pub fn record(&self, key: &Digest) -> Option<(StepRecord, bool)> {
+        let path = self.root().join("steps").join(key.hex());
+        // Most keys that are asked for are not there, and need no lock to say so.
+        std::fs::symlink_metadata(&path).ok()?;
+        let _claim = self.claim().ok()?;
+        let record = StepRecord::unseal(&std::fs::read(&path).ok()?)?;
+        let blob = self.layout().blob_path(&record.descriptor.digest);
+        let is_here = blob.is_file();
+        for used in [Some(&path), is_here.then_some(&blob)].into_iter().flatten() {
+            self.touch(used);
+        }
+        Some((record, is_here))
     }
 
     /// Keeps what a step gave.
@@ -62,7 +103,6 @@ impl Store {
     /// # Errors
     /// Fails where the disk does.
     pub fn put_record(&self, key: &Digest, record: &StepRecord) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(record).map_err(|e| Error::world("cannot encode a step record", e))?;
-        self.write_file(&self.root().join("steps").join(key.hex()), &bytes)
+        self.write_sealed(&self.root().join("steps").join(key.hex()), &record.to_bytes()?)
     }
 }
