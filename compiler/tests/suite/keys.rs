@@ -236,6 +236,39 @@ fn what_does_not_change_the_result_is_in_no_key() {
         Op::Copy(CopyOp { chown: Some("a".to_owned()), sources, ..copy() })
     };
     assert_eq!(key(&chown(Ownership::Keep)), key(&chown(Ownership::Root)));
+    let named = |id: &str, sharing| {
+        mount(MountKind::Cache {
+            id: id.to_owned(),
+            sharing,
+            source: ".".to_owned(),
+            read_only: false,
+            mode: None,
+            uid: None,
+            gid: None,
+        })
+    };
+    assert_eq!(key(&named("a", Sharing::Shared)), key(&named("b", Sharing::Locked)));
+    let needed = |required| {
+        let (id, env) = ("a".to_owned(), None);
+        mount(MountKind::Secret { id, env, required, mode: 0o400, uid: 0, gid: 0 })
+    };
+    assert_eq!(key(&needed(true)), key(&needed(false)));
+    let of_args = RunOp { arg_names: strings(&["A"]), ..run() };
+    assert_eq!(
+        key(&Op::Run(of_args)),
+        key(&Op::Run(run())),
+        "an ARG and an ENV of one value are one variable"
+    );
+}
+
+#[test]
+fn a_hidden_part_changes_the_key_and_is_not_shown() {
+    let parts = || key_parts(&Op::Run(run()), &inputs());
+    let hidden = |value: &[u8]| parts().with_hidden("secret.a", value);
+    assert_ne!(hidden(b"one").key(), hidden(b"two").key());
+    assert_ne!(hidden(b"one").key(), parts().key());
+    assert_eq!(hidden(b"one").parts, hidden(b"two").parts);
+    assert!(!format!("{:?}", hidden(b"one").parts).contains("one"));
 }
 
 /// The meaning of keys is shared by machines and stores: raise `VERSION` where these change.
