@@ -24,7 +24,7 @@ use crate::machine;
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Longest wait for more of what a cache's server says.
-const READ: Duration = Duration::from_secs(20);
+const READ: Duration = Duration::from_secs(10);
 
 /// Times that a cache's server is asked.
 const TRIES: u32 = 3;

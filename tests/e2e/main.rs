@@ -24,6 +24,8 @@ mod one_id;
 mod registries;
 mod reproducible;
 mod run;
+mod shared_cache;
 mod sources;
 mod stages;
 mod stock;
+mod store;

@@ -278,6 +278,15 @@ impl Outcome {
         self
     }
 
+    /// Asserts that each text is in its standard output.
+    #[track_caller]
+    pub(crate) fn prints(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.stdout.contains(text), "standard output lacks `{text}`\n{self}");
+        }
+        self
+    }
+
     /// Returns the digest of the first result.
     #[track_caller]
     pub(crate) fn digest(&self) -> String {

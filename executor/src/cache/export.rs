@@ -25,7 +25,7 @@ use crate::store::{StepRecord, Store};
 const INTERVAL: Duration = Duration::from_secs(20);
 
 /// How long a list is waited for, read or written.
-const LIST_LIMIT: Duration = Duration::from_mins(1);
+const LIST_LIMIT: Duration = Duration::from_secs(30);
 
 /// Steps that are uploaded to one place at a time.
 const UPLOADS: usize = 2;
@@ -266,10 +266,22 @@ impl Upload {
         if let Some(known) = &*known {
             return Ok(Arc::clone(known));
         }
+        if !self.is_well() {
+            return Err("it failed before".to_owned());
+        }
         let backend = Arc::clone(&self.target.backend);
-        let documents = within(LIST_LIMIT, move || backend.load())
-            .ok_or_else(|| format!("it took more than {} s to read", LIST_LIMIT.as_secs()))?
-            .map_err(|error| chain(&error))?;
+        let documents = match within(LIST_LIMIT, move || backend.load()) {
+            Some(Ok(documents)) => documents,
+            other => {
+                let problem = match other {
+                    Some(Err(error)) => chain(&error),
+                    _ => format!("it took more than {} s to read", LIST_LIMIT.as_secs()),
+                };
+                // Said before the next one asks.
+                self.fail(problem.clone());
+                return Err(problem);
+            }
+        };
         let index = Arc::new(join(&documents).0);
         *known = Some(Arc::clone(&index));
         Ok(index)

@@ -14,7 +14,7 @@ use crate::events::{EventKind, Events};
 use crate::store::Store;
 
 /// How long the list of what a cache has is waited for.
-const LIST_LIMIT: Duration = Duration::from_secs(30);
+const LIST_LIMIT: Duration = Duration::from_secs(20);
 
 /// Blobs that a cache may fail to give before it is left alone.
 const FAILURES: u32 = 3;

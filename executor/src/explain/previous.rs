@@ -54,18 +54,24 @@ impl<'a> Explainer<'a> {
         })
     }
 
-    /// Says why a step, whose key is not known, works; the first cause is the one that counts.
-    pub fn causes(&self, step: StepId, parts: &KeyParts, files: &BTreeMap<String, FileList>) -> Vec<Cause> {
+    /// Says why a step, whose key is not known, works; the first cause is the one that counts. `name` is the key by which
+    /// builds remember the step.
+    pub fn causes(
+        &self,
+        step: StepId,
+        name: &Digest,
+        parts: &KeyParts,
+        files: &BTreeMap<String, FileList>,
+    ) -> Vec<Cause> {
         let place = place(self.graph, step);
         let previous = self.previous();
-        let key = parts.key().0;
         let report = previous
             .build
             .as_ref()
             .and_then(|build| previous.pairs.get(&step).map(|&index| &build.steps[index]));
         let mut before = None;
         if let Some(report) = report {
-            if report.key == Some(key) {
+            if report.key == Some(*name) {
                 return vec![Cause::Evicted { when_s: None, size_bytes: report.size_bytes }];
             }
             let record = report.key.and_then(|key| self.store.record(&key));

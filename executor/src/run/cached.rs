@@ -41,17 +41,21 @@ enum Known {
 
 impl Runner<'_> {
     /// Gives the recorded result of a key, or does the work and records it.
+    ///
+    /// `whole` is another key of the step, under which nothing was found: it is known by that in the end.
     pub(super) fn cached(
         &self,
         step: StepId,
         parent: &State,
         parts: KeyParts,
+        whole: Option<Digest>,
         files: Files<'_>,
         work: impl FnOnce() -> Result<Made, Error>,
     ) -> Result<Outcome, Error> {
         let key = parts.key().0;
+        let name = whole.unwrap_or(key);
         let reason = match self.known(step, &key) {
-            Known::Result(known) => return Ok(self.hit(step, parent, key, *known)),
+            Known::Result(known) => return self.hit_by(step, parent, key, whole, *known),
             Known::Nothing(reason) => reason,
         };
         let lock = match self.purpose {
@@ -61,11 +65,11 @@ impl Runner<'_> {
         if reason.is_none()
             && let Known::Result(known) = self.known(step, &key)
         {
-            return Ok(self.hit(step, parent, key, *known));
+            return self.hit_by(step, parent, key, whole, *known);
         }
         let files = files()?;
-        let causes = reason.unwrap_or_else(|| self.explainer.causes(step, &parts, &files));
-        let mut line = Line { key: Some(key), causes, ..Line::new(Verdict::Failed) };
+        let causes = reason.unwrap_or_else(|| self.explainer.causes(step, &name, &parts, &files));
+        let mut line = Line { key: Some(name), causes, ..Line::new(Verdict::Failed) };
         if self.purpose == Purpose::Look {
             self.ledger.note(step, Line { verdict: Verdict::Miss, ..line });
             return Ok(Outcome::Open);
@@ -97,6 +101,7 @@ impl Runner<'_> {
             evicted_s: None,
         };
         self.store().put_record(&key, &record)?;
+        self.alias(step, whole, &record)?;
         drop(lock);
         line.verdict = Verdict::Miss;
         (line.content, line.duration_ms) = (Some(state.content), record.duration_ms);
@@ -194,11 +199,29 @@ impl Runner<'_> {
         }
     }
 
+    /// Takes a result that is known by one key, and lets it be found by another as well.
+    fn hit_by(
+        &self,
+        step: StepId,
+        parent: &State,
+        key: Digest,
+        whole: Option<Digest>,
+        known: (StepRecord, Option<Origin>, Option<String>),
+    ) -> Result<Outcome, Error> {
+        if self.purpose == Purpose::Work {
+            self.alias(step, whole, &known.0)?;
+        }
+        if known.1.is_some() {
+            self.ledger.lend(known.0.descriptor.digest, key);
+        }
+        Ok(self.hit(step, parent, whole.unwrap_or(key), known))
+    }
+
     /// Lets a result be found by another key as well.
-    pub(super) fn alias(&self, step: StepId, from: Digest, to: Digest) -> Result<(), Error> {
-        let Some((record, _)) = self.store().record(&from) else { return Ok(()) };
-        self.store().put_record(&to, &record)?;
-        self.export(step, to, &record, None);
+    fn alias(&self, step: StepId, whole: Option<Digest>, record: &StepRecord) -> Result<(), Error> {
+        let Some(whole) = whole else { return Ok(()) };
+        self.store().put_record(&whole, record)?;
+        self.export(step, whole, record, None);
         Ok(())
     }
 }

@@ -49,7 +49,7 @@ impl Runner<'_> {
         });
         let states: Vec<_> = states.collect();
         if states.is_empty() {
-            return self.cached(step, &parent, whole, &files, || self.execute(step, op, &parent));
+            return self.cached(step, &parent, whole, None, &files, || self.execute(step, op, &parent));
         }
         // A mounted state is known as a whole without looking into it; where it changed, what is mounted may not have.
         let whole = whole.key().0;
@@ -60,13 +60,7 @@ impl Runner<'_> {
             self.ledger.note(step, Line::new(Verdict::Open));
             return Ok(Outcome::Open);
         }
-        let parts = parts(true)?;
-        let selection = parts.key().0;
-        let outcome = self.cached(step, &parent, parts, &files, || self.execute(step, op, &parent))?;
-        if self.purpose == Purpose::Work {
-            self.alias(step, selection, whole)?;
-        }
-        Ok(outcome)
+        self.cached(step, &parent, parts(true)?, Some(whole), &files, || self.execute(step, op, &parent))
     }
 
     /// What a RUN mounts of other steps: the input, the place in it, and what the step gave.

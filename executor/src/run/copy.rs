@@ -72,7 +72,7 @@ impl Runner<'_> {
         let (listed, read) = (selections.clone(), digests.clone());
         let files = || lists(op, &inputs, &listed, &read);
         if states.is_empty() {
-            return self.cached(step, &parent, parts(&contents), &files, || {
+            return self.cached(step, &parent, parts(&contents), None, &files, || {
                 self.copy_files(step, op, &parent, &inputs, selections, &digests)
             });
         }
@@ -91,15 +91,9 @@ impl Runner<'_> {
             contents.insert(number, select::selection_digest(op, &selected, Top::Emptied, &tree, &|_| None)?);
             selections.insert(number, selected);
         }
-        let parts = parts(&contents);
-        let selection = parts.key().0;
-        let outcome = self.cached(step, &parent, parts, &files, || {
+        self.cached(step, &parent, parts(&contents), Some(whole), &files, || {
             self.copy_files(step, op, &parent, &inputs, selections, &digests)
-        })?;
-        if self.purpose == Purpose::Work {
-            self.alias(step, selection, whole)?;
-        }
-        Ok(outcome)
+        })
     }
 
     fn copy_files(

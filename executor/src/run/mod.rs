@@ -188,7 +188,7 @@ impl Runner<'_> {
     fn workdir(&self, step: StepId, op: &WorkdirOp) -> Result<Outcome, Error> {
         let parent = self.root(step);
         let parts = key_parts(self.graph.op(step), &[(Input::Root, parent.content)]);
-        self.cached(step, &parent, parts, &no_files, || {
+        self.cached(step, &parent, parts, None, &no_files, || {
             let tree = self.layers.tree(&parent)?;
             let owner = if op.user.is_empty() || op.user == "root" {
                 Owner { uid: 0, gid: 0 }
@@ -213,7 +213,7 @@ impl Runner<'_> {
             unreachable!("what is linked is a layer")
         };
         let inputs = [(Input::Root, parent.content), (Input::Source(0), source.content)];
-        self.cached(step, &parent, key_parts(self.graph.op(step), &inputs), &no_files, || {
+        self.cached(step, &parent, key_parts(self.graph.op(step), &inputs), None, &no_files, || {
             let tree = self.layers.tree(&source)?;
             let (Some(layer), Some(tree)) = (source.layers.last(), tree.layers.last()) else {
                 unreachable!("a copy has made a layer")
