@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::snapshot::read::{Filter, Reading, Verdict, open_file, open_root, scan_again};
 use crate::snapshot::unpack::digest_of;
 use crate::store::{ContextMemory, WorkDir};
-use crate::tree::{NodeKind, StackedTree};
+use crate::tree::StackedTree;
 
 /// Says of each name of a context (relative, with slashes) whether it is there.
 pub type IgnoreFilter = Box<dyn Fn(&str, bool) -> Verdict + Send + Sync>;
@@ -78,15 +78,15 @@ impl Context {
         }
         let keep_all = |_: &str, _: bool| Verdict::Keep;
         let filter = self.filter.as_deref().map_or(&keep_all as Filter<'_>, |filter| filter);
-        let found = match &self.memory {
-            None => scan_again(&self.root, Reading::Plain, filter, &|_, _| None, &|_, _| ())?,
-            Some(memory) => {
-                let remembered = |path: &[u8], stat: &_| memory.recall(path, stat);
-                scan_again(&self.root, Reading::Plain, filter, &remembered, &|path, stat| {
-                    memory.note(path, stat);
-                })?
+        let remembered = |path: &[u8], stat: &_| self.memory.as_ref()?.recall(path, stat);
+        if let Some(memory) = &self.memory {
+            memory.begin();
+        }
+        let found = scan_again(&self.root, Reading::Plain, filter, &remembered, &mut |path, stat| {
+            if let Some(memory) = &self.memory {
+                memory.note(path, stat);
             }
-        };
+        })?;
         let view = View {
             tree: StackedTree { layers: vec![Arc::new(found.tree)] },
             roots: vec![Arc::new(open_root(&self.root)?)],
@@ -103,9 +103,7 @@ impl Context {
         memory.save(&view.tree.layers[0], &self.digests.lock().expect("no holder of this lock panics"))
     }
 
-    /// Digests the contents of files, each once as long as they do not change.
-    ///
-    /// What an earlier build read is taken from its memory.
+    /// Digests the contents of files that no earlier build has read, each once per build.
     ///
     /// # Errors
     /// Fails where a file cannot be read.
@@ -120,15 +118,7 @@ impl Context {
             }
         }
         drop(known);
-        let View { tree, roots } = self.view()?;
-        unread.retain(|path| match tree.layers[0].nodes.get(path).map(|node| &node.kind) {
-            Some(NodeKind::File { content, .. }) if *content != [0; 32] => {
-                wanted.insert(path.clone(), *content);
-                false
-            }
-            _ => true,
-        });
-        let root = &roots[0];
+        let root = &self.view()?.roots[0];
         let fresh: BTreeMap<Vec<u8>, [u8; 32]> = unread
             .into_par_iter()
             .map(|path| {

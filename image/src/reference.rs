@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use oci_spec::distribution::{ParseError, Reference as OciReference};
-
 use crate::Digest;
 
 /// Name of an image: registry, repository, and a tag, a digest or both.
@@ -100,22 +98,105 @@ impl FromStr for Reference {
         if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
             return Err(fail("64 hex digits are an image's id, not a name"));
         }
-        let (ipv6, rest) = split_ipv6(text).map_or((None, text), |(host, rest)| (Some(host), rest));
-        // An address in brackets is none of oci-spec's hosts; any other host stands in for it.
-        let to_parse = if ipv6.is_some() { format!("localhost/{rest}") } else { rest.to_owned() };
-        let parsed = OciReference::try_from(to_parse.as_str()).map_err(|e| fail(&explain(rest, &e)))?;
-        if parsed.repository().bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(fail("the repository must be in lower case"));
+        let malformed = || fail(&explain(text));
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest)),
+            None => (text, None),
+        };
+        let (registry, rest) = split_registry(name);
+        let (path, tag) = match rest.split_once(':') {
+            Some((path, tag)) => (path, Some(tag)),
+            None => (rest, None),
+        };
+        let is_well_formed = registry.is_none_or(is_registry)
+            && path.split('/').all(is_component)
+            && tag.is_none_or(is_tag)
+            && digest.is_none_or(is_digest);
+        if !is_well_formed {
+            return Err(malformed());
         }
-        let digest =
-            parsed.digest().map(str::parse).transpose().map_err(|_| fail("its digest is not a SHA-256"))?;
+        if path.len() > NAME_LETTERS {
+            return Err(fail(&format!("the repository has more than {NAME_LETTERS} letters")));
+        }
+        let digest = digest.map(str::parse).transpose().map_err(|_| fail("its digest is not a SHA-256"))?;
+        let registry = match registry {
+            None | Some("index.docker.io") => DOCKER_HUB,
+            Some(registry) => registry,
+        };
+        let is_official = registry == DOCKER_HUB && !path.contains('/');
+        let tag = tag.or_else(|| digest.is_none().then_some("latest"));
         Ok(Self {
-            registry: ipv6.map_or_else(|| parsed.registry().to_owned(), str::to_owned),
-            repository: parsed.repository().to_owned(),
-            tag: parsed.tag().map(str::to_owned),
+            registry: registry.to_owned(),
+            repository: if is_official { format!("library/{path}") } else { path.to_owned() },
+            tag: tag.map(str::to_owned),
             digest,
         })
     }
+}
+
+/// Docker's registry, which names without one mean.
+const DOCKER_HUB: &str = "docker.io";
+
+/// Most letters of a repository.
+const NAME_LETTERS: usize = 255;
+
+/// Most letters of a tag.
+const TAG_LETTERS: usize = 128;
+
+/// Cuts a name after its registry, if it has one.
+fn split_registry(name: &str) -> (Option<&str>, &str) {
+    if let Some((host, rest)) = split_ipv6(name) {
+        return (Some(host), rest);
+    }
+    match name.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), rest),
+        _ => (None, name),
+    }
+}
+
+/// Says whether it is a host name or an address, with or without a port.
+fn is_registry(text: &str) -> bool {
+    if text.starts_with('[') {
+        return split_ipv6(&format!("{text}/")).is_some();
+    }
+    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        let is_inner = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        bytes.iter().all(is_inner)
+            && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+            && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+    };
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    host.split('.').all(is_label) && port.is_none_or(is_port)
+}
+
+/// Says whether it is a part of a repository: small letters and digits, with single separators between them.
+fn is_component(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_separator = |text: &str| matches!(text, "." | "_" | "__") || text.bytes().all(|byte| byte == b'-');
+    let mut separators = text.split(|c: char| c.is_ascii() && is_letter(c as u8));
+    let ends_well = |byte: Option<&u8>| byte.copied().is_some_and(is_letter);
+    ends_well(text.as_bytes().first()) && ends_well(text.as_bytes().last()) && separators.all(is_separator)
+}
+
+fn is_tag(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.len() <= TAG_LETTERS
+        && text.bytes().next().is_some_and(is_word)
+        && text.bytes().all(|byte| is_word(byte) || matches!(byte, b'.' | b'-'))
+}
+
+/// Says whether it is a digest of whatever algorithm.
+fn is_digest(text: &str) -> bool {
+    let Some((algorithm, hex)) = text.split_once(':') else { return false };
+    let is_part = |part: &str| {
+        part.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    algorithm.split(['-', '_', '+', '.']).all(is_part)
+        && hex.len() >= 32
+        && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Cuts `[::1]:5000/rest` after the host.
@@ -127,30 +208,31 @@ fn split_ipv6(text: &str) -> Option<(&str, &str)> {
     port_is_one.then_some((host, rest))
 }
 
-fn explain(text: &str, error: &ParseError) -> String {
+/// Says what is wrong with a text that is no reference.
+fn explain(text: &str) -> String {
     let name = text.split_once('@').map_or(text, |(name, _)| name);
     let path = name.split_once('/').map_or(name, |(_, path)| path);
     let repository = path.split_once(':').map_or(path, |(repository, _)| repository);
-    match error {
-        _ if text.is_empty() => "it is empty".to_owned(),
-        ParseError::ReferenceInvalidFormat if repository.bytes().any(|b| b.is_ascii_uppercase()) => {
-            "the repository must be in lower case".to_owned()
-        }
-        ParseError::ReferenceInvalidFormat if text.contains("://") => {
-            "leave out the scheme, as in `example.com/app:1`".to_owned()
-        }
-        ParseError::ReferenceInvalidFormat if text.contains(char::is_whitespace) => {
-            "it has blanks".to_owned()
-        }
-        ParseError::ReferenceInvalidFormat => {
-            "expected `[HOST[:PORT]/]REPOSITORY[:TAG][@sha256:DIGEST]`".to_owned()
-        }
-        other => other.to_string(),
-    }
+    let has_upper = |text: &str| text.bytes().any(|byte| byte.is_ascii_uppercase());
+    let reason = if text.is_empty() {
+        "it is empty"
+    } else if text.contains("://") {
+        "leave out the scheme, as in `example.com/app:1`"
+    } else if has_upper(repository) || split_registry(name).0.is_none() && has_upper(name) {
+        "the repository must be in lower case"
+    } else if text.contains(char::is_whitespace) {
+        "it has blanks"
+    } else {
+        "expected `[HOST[:PORT]/]REPOSITORY[:TAG][@sha256:DIGEST]`"
+    };
+    reason.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use oci_spec::distribution::Reference as OciReference;
+    use proptest::prelude::*;
+
     use super::*;
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -203,6 +285,20 @@ mod tests {
         ] {
             let error = text.parse::<Reference>().unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    proptest! {
+        /// oci-spec reads the same, but compiles an expression of 30 ms for it in every process.
+        #[test]
+        fn oci_spec_agrees(text in "(localhost/|[aA](\\.b)?(:[0-9]{1,2})?/)?[a-cA._-]{1,4}(/[a-c._-]{1,3})?(:[a-zA_.-]{0,3})?") {
+            let theirs = OciReference::try_from(text.as_str())
+                .ok()
+                .filter(|known| !known.repository().bytes().any(|byte| byte.is_ascii_uppercase()));
+            let ours = text.parse::<Reference>().ok();
+            let theirs = theirs.map(|known| (known.registry().to_owned(), known.repository().to_owned(), known.tag().map(str::to_owned)));
+            let ours = ours.map(|known| (known.registry, known.repository, known.tag));
+            prop_assert_eq!(ours, theirs, "{}", text);
         }
     }
 }

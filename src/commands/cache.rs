@@ -176,7 +176,7 @@ fn prune_shared(args: &CachePrune) -> Result<(), Failure> {
             let mut index = CacheIndex::joined(documents);
             let before = index.entries.len() + index.mounts.len();
             index.entries.retain(|_, entry| entry.record.made_s > oldest);
-            index.mounts.retain(|_, mount| mount.made_s > oldest);
+            index.mounts.retain(|_, mount| mount.made_ms / 1000 > oldest);
             let after = index.entries.len() + index.mounts.len();
             *counts.lock().expect("no holder of this lock panics") = (before, after);
             index.to_document()

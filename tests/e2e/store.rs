@@ -235,7 +235,7 @@ fn eight_builds_at_once_and_sudden_ends_do_no_harm() {
             .collect();
         std::thread::scope(|scope| {
             for (job, mut child) in children.into_iter().enumerate() {
-                let (is_killed, after) = (random(&mut state) % 3 == 0, random(&mut state) % 400);
+                let (is_killed, after) = (random(&mut state).is_multiple_of(3), random(&mut state) % 400);
                 let job = format!("round {round}, job {job}");
                 scope.spawn(move || {
                     if is_killed {

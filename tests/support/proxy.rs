@@ -92,7 +92,7 @@ fn serve(client: TcpStream, upstream: &str, port: u16, harm: Harm) -> std::io::R
     let mut client = client;
     match harm {
         Harm::Silence => {
-            std::thread::sleep(Duration::from_secs(600));
+            std::thread::sleep(Duration::from_mins(10));
             return Ok(());
         }
         Harm::Error => {

@@ -76,7 +76,7 @@ impl Remotes {
     pub fn mount(&self, name: &str) -> Option<(MountEntry, Arc<Source>)> {
         let found =
             |source: &Arc<Source>| Some((self.list(source).mounts.get(name).cloned()?, Arc::clone(source)));
-        self.sources.iter().filter_map(found).max_by_key(|(mount, _)| mount.made_s)
+        self.sources.iter().filter_map(found).max_by_key(|(mount, _)| mount.made_ms)
     }
 
     /// The cache of a name.

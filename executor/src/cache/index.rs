@@ -47,8 +47,8 @@ pub struct MountEntry {
     pub blob: Descriptor,
     /// Digest of the archive, uncompressed.
     pub diff_id: Digest,
-    /// When it was kept, in seconds from the Unix epoch.
-    pub made_s: u64,
+    /// When it was kept, in milliseconds from the Unix epoch.
+    pub made_ms: u64,
 }
 
 impl Default for CacheIndex {
@@ -109,7 +109,7 @@ impl CacheIndex {
         }
         for (name, mount) in other.mounts {
             match self.mounts.get(&name) {
-                Some(known) if known.made_s >= mount.made_s => {}
+                Some(known) if known.made_ms >= mount.made_ms => {}
                 _ => drop(self.mounts.insert(name, mount)),
             }
         }

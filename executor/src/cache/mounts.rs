@@ -19,7 +19,7 @@ use crate::materialize::Digesting;
 use crate::snapshot::read::{Reading, Scan, Verdict, open_file, open_root, scan};
 use crate::snapshot::unpack::{Unpack, unpack};
 use crate::snapshot::write::write_layer_as;
-use crate::store::{Store, now_s};
+use crate::store::{Store, now_ms};
 use crate::tree::{LayerTree, file_name, hash_node};
 
 /// How long a mount that another build uses is waited for at the end of a build.
@@ -100,7 +100,7 @@ fn keep(id: &str, folder: &Path, store: &Store) -> Result<Option<MountEntry>, Er
         open_file(root.as_fd(), path).map(|file| Box::new(file) as Box<dyn std::io::Read>)
     })?;
     let mount =
-        MountEntry { id: id.to_owned(), blob: layer.descriptor, diff_id: layer.diff_id, made_s: now_s() };
+        MountEntry { id: id.to_owned(), blob: layer.descriptor, diff_id: layer.diff_id, made_ms: now_ms() };
     remember(folder, fingerprint, mount.clone(), store)?;
     Ok(Some(mount))
 }

@@ -153,29 +153,22 @@ fn missing(source: &str) -> Error {
     Error::user(format!("`{source}` is not there"))
 }
 
-/// The regular files among what is selected, by path.
+/// The regular files among what is selected whose contents nobody has read yet, by path.
 ///
 /// # Errors
 /// As [`entries`].
-pub fn files<'a>(
-    op: &CopyOp,
-    selected: &[Selected],
-    tree: &'a StackedTree,
-) -> Result<BTreeMap<Vec<u8>, &'a Node>, Error> {
-    let mut files = BTreeMap::new();
-    let is_file = |node: &Node| matches!(node.kind, NodeKind::File { .. } | NodeKind::Hardlink { .. });
+pub fn unread(op: &CopyOp, selected: &[Selected], tree: &StackedTree) -> Result<Vec<Vec<u8>>, Error> {
+    let mut files = Vec::new();
+    let mut add = |path: &[u8], found: Found<'_>| {
+        let file = tree.link_target(found).map(|(_, node)| &node.kind);
+        if matches!(file, Some(NodeKind::File { content: [0, 0, 0, 0, ..], .. })) {
+            files.push(path.to_vec());
+        }
+    };
     for item in selected {
         match tree.lookup(&item.path) {
-            Some(found) if is_file(found.node) => {
-                files.insert(item.path.clone(), found.node);
-            }
-            Some(found) if !found.node.is_directory() => {}
-            _ => files.extend(
-                entries(op, item, tree)?
-                    .into_iter()
-                    .filter(|(_, found)| is_file(found.node))
-                    .map(|(path, found)| (path.to_vec(), found.node)),
-            ),
+            Some(found) if !found.node.is_directory() => add(&item.path, found),
+            _ => entries(op, item, tree)?.into_iter().for_each(|(path, found)| add(path, found)),
         }
     }
     Ok(files)

@@ -185,8 +185,7 @@ fn of_context(
 ) -> Result<(Vec<Selected>, Contents, Digest), Error> {
     let tree = &context.view()?.tree;
     let selected = select::select(op, number, tree).map_err(|error| explain_missing(error, op, context))?;
-    let files: Vec<Vec<u8>> = select::files(op, &selected, tree)?.into_keys().collect();
-    let digests = context.digests(files)?;
+    let digests = context.digests(select::unread(op, &selected, tree)?)?;
     let digest =
         select::selection_digest(op, &selected, Top::Emptied, tree, &|path| digests.get(path).copied())?;
     Ok((selected, digests, digest))

@@ -106,7 +106,7 @@ pub(super) fn content_of(context: &Context, source: &str) -> Result<Digest, Erro
     let op = whole(source);
     let tree = &context.view()?.tree;
     let selected = select::select(&op, 0, tree)?;
-    let digests = context.digests(select::files(&op, &selected, tree)?.into_keys().collect())?;
+    let digests = context.digests(select::unread(&op, &selected, tree)?)?;
     select::selection_digest(&op, &selected, Top::Shown, tree, &|path| digests.get(path).copied())
 }
 
@@ -122,7 +122,7 @@ pub(super) fn list_of(context: &Context, source: &str) -> Result<FileList, Error
     let op = whole(source);
     let tree = &context.view()?.tree;
     let selected = select::select(&op, 0, tree)?;
-    let digests = context.digests(select::files(&op, &selected, tree)?.into_keys().collect())?;
+    let digests = context.digests(select::unread(&op, &selected, tree)?)?;
     select::list(&op, &selected, Top::Shown, tree, &|path| digests.get(path).copied())
 }
 

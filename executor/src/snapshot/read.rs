@@ -57,10 +57,11 @@ pub type Remembered<'a> = &'a (dyn Fn(&[u8], &Stat) -> Option<Node> + Sync);
 /// # Errors
 /// Fails where something cannot be read; the error names it.
 pub fn scan(root: &Path, reading: Reading, filter: Filter<'_>) -> Result<Scan, Error> {
-    scan_again(root, reading, filter, &|_, _| None, &|_, _| ())
+    scan_again(root, reading, filter, &|_, _| None, &mut |_, _| ())
 }
 
-/// As [`scan`], but asks `remembered` before it reads more of a name than its attributes, and tells `seen` of each.
+/// As [`scan`], but asks `remembered` before it reads more of a name than its attributes, and tells `seen` of each, in the order of
+/// the paths.
 ///
 /// # Errors
 /// As [`scan`].
@@ -69,19 +70,20 @@ pub fn scan_again(
     reading: Reading,
     filter: Filter<'_>,
     remembered: Remembered<'_>,
-    seen: &(dyn Fn(&[u8], &Stat) + Sync),
+    seen: &mut dyn FnMut(&[u8], &Stat),
 ) -> Result<Scan, Error> {
     let fd = open_root(root)?;
-    let walk = Walk { root, fd: fd.as_fd(), reading, filter, remembered, seen };
+    let walk = Walk { root, fd: fd.as_fd(), reading, filter, remembered };
     let mut scanner = Scanner::default();
     let mut tentative = Vec::new();
     let mut found = walk.below(&[])?;
     found.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    for Found { path, is_tentative, file, node } in found {
+    for Found { path, is_tentative, stat, node } in found {
+        seen(&path, &stat);
         if is_tentative {
             tentative.push(path.clone());
         }
-        scanner.add(path, file, node);
+        scanner.add(path, several_names(&stat), node);
     }
     scanner.join_links();
     for directory in tentative.iter().rev() {
@@ -99,7 +101,6 @@ struct Walk<'a> {
     reading: Reading,
     filter: Filter<'a>,
     remembered: Remembered<'a>,
-    seen: &'a (dyn Fn(&[u8], &Stat) + Sync),
 }
 
 /// What a walk found.
@@ -107,8 +108,7 @@ struct Found {
     path: Vec<u8>,
     /// Set for a directory that counts only if something in it does.
     is_tentative: bool,
-    /// Device and inode of a file that has several names.
-    file: Option<(u64, u64)>,
+    stat: Stat,
     /// None for a socket.
     node: Option<Node>,
 }
@@ -138,13 +138,12 @@ impl Walk<'_> {
             if is_directory {
                 pending.push(path.clone());
             }
-            (self.seen)(&path, &stat);
             let node = match (self.remembered)(&path, &stat) {
                 Some(node) => Some(node),
                 None => read_node(self.root, self.reading, &path, &stat)?,
             };
             let is_tentative = verdict == Verdict::Descend;
-            all.push(Found { file: several_names(&stat), path, is_tentative, node });
+            all.push(Found { path, is_tentative, stat, node });
         }
         drop(handle);
         let below: Vec<Vec<Found>> =

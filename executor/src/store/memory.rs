@@ -1,6 +1,6 @@
 //! What earlier builds read of a context: a file whose attributes are the same is not read again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -65,8 +65,10 @@ impl Attributes {
 pub struct ContextMemory {
     file: PathBuf,
     store: Arc<Store>,
-    known: OnceLock<HashMap<Vec<u8>, Memory>>,
-    seen: Mutex<HashMap<Vec<u8>, Attributes>>,
+    /// In the order of the paths.
+    known: OnceLock<Vec<(Vec<u8>, Memory)>>,
+    /// In the order of the paths.
+    seen: Mutex<Vec<(Vec<u8>, Attributes)>>,
     tick: Duration,
     /// Changes before it are told from later ones by their times; set by the first look.
     horizon: OnceLock<(i64, u64)>,
@@ -88,30 +90,39 @@ impl ContextMemory {
     }
 
     /// What earlier builds read. A memory that cannot be read is an empty one.
-    fn known(&self) -> &HashMap<Vec<u8>, Memory> {
+    fn known(&self) -> &[(Vec<u8>, Memory)] {
         self.known.get_or_init(|| {
             let bytes = std::fs::read(&self.file).unwrap_or_default();
             let known = unseal(&bytes).and_then(|bytes| postcard::from_bytes(bytes).ok());
-            let known: Vec<(Vec<u8>, Memory)> = known.unwrap_or_default();
-            known.into_iter().collect()
+            known.unwrap_or_default()
         })
+    }
+
+    fn find(&self, path: &[u8]) -> Option<&Memory> {
+        let known = self.known();
+        let at = known.binary_search_by(|(name, _)| name.as_slice().cmp(path)).ok()?;
+        Some(&known[at].1)
     }
 
     /// What a name was, if its attributes say that it still is that.
     pub fn recall(&self, path: &[u8], stat: &Stat) -> Option<Node> {
-        let memory = self.known().get(path)?;
+        let memory = self.find(path)?;
         (memory.attributes == Attributes::of(stat)).then(|| memory.node.clone())
     }
 
-    /// Notes the attributes of a name, which were taken before it is read.
-    pub fn note(&self, path: &[u8], stat: &Stat) {
+    /// Says that the look at the context begins.
+    pub fn begin(&self) {
         self.horizon.get_or_init(|| {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let horizon = now.saturating_sub(self.tick);
             (i64::try_from(horizon.as_secs()).unwrap_or(i64::MAX), u64::from(horizon.subsec_nanos()))
         });
+    }
+
+    /// Notes the attributes of a name, which were taken before it is read; names come in their order.
+    pub fn note(&self, path: &[u8], stat: &Stat) {
         let mut seen = self.seen.lock().expect("no holder of this lock panics");
-        seen.insert(path.to_vec(), Attributes::of(stat));
+        seen.push((path.to_vec(), Attributes::of(stat)));
     }
 
     /// Keeps what this build saw, where it is news; `contents` are the digests of the files that it read.
@@ -123,28 +134,37 @@ impl ContextMemory {
     pub fn save(&self, tree: &LayerTree, contents: &BTreeMap<Vec<u8>, [u8; 32]>) -> Result<(), Error> {
         let seen = self.seen.lock().expect("no holder of this lock panics");
         let Some(&horizon) = self.horizon.get() else { return Ok(()) };
-        let known = self.known();
-        let mut is_news = false;
-        let mut kept: Vec<(&Vec<u8>, Memory)> = Vec::with_capacity(seen.len());
-        for (path, node) in &tree.nodes {
-            let Some(&attributes) = seen.get(path) else { continue };
+        // What a further name of a file is depends on the names before it.
+        let is_worth_it = |attributes: &Attributes, node: &Node| {
             let is_settled = attributes.changed < horizon && attributes.modified < horizon;
-            // What a further name of a file is depends on the names before it.
-            if !is_settled || matches!(node.kind, NodeKind::Hardlink { .. }) {
-                continue;
-            }
-            let mut node = node.clone();
-            if let (NodeKind::File { content, .. }, Some(read)) = (&mut node.kind, contents.get(path)) {
-                *content = *read;
-            }
-            is_news |=
-                known.get(path).is_none_or(|known| known.attributes != attributes || known.node != node);
-            kept.push((path, Memory { attributes, node }));
-        }
-        if !is_news && kept.len() == known.len() {
+            is_settled && !matches!(node.kind, NodeKind::Hardlink { .. })
+        };
+        let read = |path: &Vec<u8>| contents.get(path);
+        let kept: Vec<(&Vec<u8>, &Attributes, &Node)> = seen
+            .iter()
+            .filter_map(|(path, attributes)| Some((path, attributes, tree.nodes.get(path)?)))
+            .filter(|(_, attributes, node)| is_worth_it(attributes, node))
+            .collect();
+        let is_known = |(path, attributes, node): &(&Vec<u8>, &Attributes, &Node)| {
+            let known = self.find(path);
+            known.is_some_and(|known| {
+                known.attributes == **attributes && known.node == **node && read(path).is_none()
+            })
+        };
+        if kept.len() == self.known().len() && kept.iter().all(is_known) {
             return Ok(());
         }
-        let bytes = postcard::to_allocvec(&kept)
+        let memories: Vec<(&Vec<u8>, Memory)> = kept
+            .into_iter()
+            .map(|(path, attributes, node)| {
+                let mut node = node.clone();
+                if let (NodeKind::File { content, .. }, Some(read)) = (&mut node.kind, read(path)) {
+                    *content = *read;
+                }
+                (path, Memory { attributes: *attributes, node })
+            })
+            .collect();
+        let bytes = postcard::to_allocvec(&memories)
             .map_err(|e| Error::world("cannot encode what was read of a context", e))?;
         self.store.write_sealed(&self.file, &bytes)
     }

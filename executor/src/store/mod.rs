@@ -39,8 +39,8 @@ use kairn_image::{Digest, Platform};
 pub use history::{BuildRecord, ImageReport, StepReport, Verdict};
 pub use memory::ContextMemory;
 pub use prune::{Budget, Pruned};
-pub(crate) use records::now_s;
 pub use records::{Place, StepRecord};
+pub(crate) use records::{now_ms, now_s};
 pub use usage::{Item, Kind, Usage};
 pub use verify::Verified;
 

@@ -77,7 +77,13 @@ impl StepRecord {
 
 /// Now, in seconds from the Unix epoch.
 pub(crate) fn now_s() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    now_ms() / 1000
+}
+
+/// Now, in milliseconds from the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    time.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Store {

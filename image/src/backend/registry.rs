@@ -160,18 +160,17 @@ impl Shards for RegistryBackend {
         let Some(first) = manifests.first() else { return Ok(None) };
         let compressed = match self.client.blob_bytes(&self.tag, &first.config, MAX_DOCUMENT_BYTES) {
             Ok(bytes) => bytes,
-            // A document that is not there whole is none; it will be written anew.
-            Err(
-                Error::NotFound { .. }
-                | Error::DigestMismatch { .. }
-                | Error::SizeMismatch { .. }
-                | Error::TooLarge { .. },
-            ) => return Ok(None),
+            Err(Error::NotFound { .. }) => return Ok(None),
+            // A document that is not what it should be is an empty one, which is none of any builder's: that is said, and
+            // it is written anew.
+            Err(Error::DigestMismatch { .. } | Error::SizeMismatch { .. } | Error::TooLarge { .. }) => {
+                Vec::new()
+            }
             Err(error) => return Err(self.fail("read")(error)),
         };
         let blobs = manifests.iter().flat_map(artifact::blobs).collect();
-        Ok(artifact::decompress(&compressed)
-            .map(|bytes| Stored { mark, document: Document { bytes, blobs } }))
+        let bytes = artifact::decompress(&compressed).unwrap_or_default();
+        Ok(Some(Stored { mark, document: Document { bytes, blobs } }))
     }
 
     fn write(&self, shard: &Shard, document: &Document, mark: &Mark) -> Result<String, BackendError> {
