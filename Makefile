@@ -19,12 +19,12 @@ demo: deps-demo ## Builds an example from nothing to a running program, in under
 
 .PHONY: test
 test: deps-test lint ## Checks format and lints, runs all tests (root; installs what is missing)
-	KAIRN_TEST_REQUIRE=1 cargo test --workspace --locked
+	KAIRN_TEST_REQUIRE=1 cargo test --workspace --locked --features object-store
 
 .PHONY: lint
 lint: deps-rust ## Checks format, lints and, where cargo-deny is installed, dependencies
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked --features object-store -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; \
 	else echo "cargo-deny is not installed, so deny.toml was not checked: cargo install --locked cargo-deny"; fi
 

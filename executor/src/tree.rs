@@ -375,6 +375,10 @@ impl StackedTree {
 
     /// Everything below a directory (which must be resolved), as the merged file system shows it.
     pub fn walk(&self, directory: &[u8]) -> BTreeMap<&[u8], Found<'_>> {
+        if let [only] = &self.layers[..] {
+            let shown = only.below(directory).filter(|(_, node)| node.kind != NodeKind::Whiteout);
+            return shown.map(|(path, node)| (path.as_slice(), Found { layer: 0, node })).collect();
+        }
         let mut seen: BTreeMap<&[u8], Found<'_>> = BTreeMap::new();
         let mut hiding: BTreeSet<&[u8]> = BTreeSet::new();
         for (layer, tree) in self.layers.iter().enumerate().rev() {

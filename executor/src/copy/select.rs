@@ -159,9 +159,13 @@ fn missing(source: &str) -> Error {
 /// As [`entries`].
 pub fn unread(op: &CopyOp, selected: &[Selected], tree: &StackedTree) -> Result<Vec<Vec<u8>>, Error> {
     let mut files = Vec::new();
+    let is_unread = |node: &Node| matches!(node.kind, NodeKind::File { content: [0, 0, 0, 0, ..], .. });
+    if !tree.layers.iter().flat_map(|layer| layer.nodes.values()).any(is_unread) {
+        return Ok(files);
+    }
     let mut add = |path: &[u8], found: Found<'_>| {
-        let file = tree.link_target(found).map(|(_, node)| &node.kind);
-        if matches!(file, Some(NodeKind::File { content: [0, 0, 0, 0, ..], .. })) {
+        let file = tree.link_target(found).map(|(_, node)| node);
+        if file.is_some_and(is_unread) {
             files.push(path.to_vec());
         }
     };

@@ -66,7 +66,7 @@ pub struct ContextMemory {
     file: PathBuf,
     store: Arc<Store>,
     /// In the order of the paths.
-    known: OnceLock<Vec<(Vec<u8>, Memory)>>,
+    known: Arc<OnceLock<Vec<(Vec<u8>, Memory)>>>,
     /// In the order of the paths.
     seen: Mutex<Vec<(Vec<u8>, Attributes)>>,
     tick: Duration,
@@ -75,27 +75,30 @@ pub struct ContextMemory {
 }
 
 impl ContextMemory {
-    /// The memory of a folder under an ignore file of these rules; nothing is read yet.
+    /// The memory of a folder under an ignore file of these rules. It is read beside what else there is to do.
     pub fn new(store: &Arc<Store>, root: &Path, rules: &str) -> Self {
         let name = Digest::of(&[root.as_os_str().as_bytes(), b"\0", rules.as_bytes()].concat());
+        let file = store.root().join("memories").join(name.hex());
+        let known = Arc::new(OnceLock::new());
+        if file.is_file() {
+            let (known, file) = (Arc::clone(&known), file.clone());
+            std::thread::spawn(move || {
+                known.get_or_init(|| read(&file));
+            });
+        }
         let kind = rustix::fs::statfs(root).ok().and_then(|disk| u64::try_from(disk.f_type).ok());
         Self {
-            file: store.root().join("memories").join(name.hex()),
+            file,
             store: Arc::clone(store),
-            known: OnceLock::new(),
+            known,
             seen: Mutex::default(),
             tick: if kind.is_some_and(|kind| LOCAL.contains(&kind)) { LOCAL_TICK } else { REMOTE_TICK },
             horizon: OnceLock::new(),
         }
     }
 
-    /// What earlier builds read. A memory that cannot be read is an empty one.
     fn known(&self) -> &[(Vec<u8>, Memory)] {
-        self.known.get_or_init(|| {
-            let bytes = std::fs::read(&self.file).unwrap_or_default();
-            let known = unseal(&bytes).and_then(|bytes| postcard::from_bytes(bytes).ok());
-            known.unwrap_or_default()
-        })
+        self.known.get_or_init(|| read(&self.file))
     }
 
     fn find(&self, path: &[u8]) -> Option<&Memory> {
@@ -168,4 +171,10 @@ impl ContextMemory {
             .map_err(|e| Error::world("cannot encode what was read of a context", e))?;
         self.store.write_sealed(&self.file, &bytes)
     }
+}
+
+/// What earlier builds read. A memory that cannot be read is an empty one.
+fn read(file: &Path) -> Vec<(Vec<u8>, Memory)> {
+    let bytes = std::fs::read(file).unwrap_or_default();
+    unseal(&bytes).and_then(|bytes| postcard::from_bytes(bytes).ok()).unwrap_or_default()
 }
