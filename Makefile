@@ -7,7 +7,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 DEMO_PACKAGES := busybox-static docker-registry jq runc
 TEST_PACKAGES := attr busybox-static bzip2 docker-registry git libcap2-bin mmdebstrap runc skopeo uidmap util-linux xz-utils
-BENCH_PACKAGES := $(DEMO_PACKAGES) mmdebstrap pigz time
+BENCH_PACKAGES := $(DEMO_PACKAGES) mmdebstrap pigz skopeo time
 
 .PHONY: help
 help: ## Lists the targets

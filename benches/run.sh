@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures kairn beside plain tools that do the same work, in one run, on this machine.
-#   benches/run.sh [PART...] parts: copies runs isolations packages (all); root; what `make deps-bench` installs; prints a table, exits 1 where memory is over its bound
+#   benches/run.sh [PART...] parts: copies runs caches isolations packages (all); root; what `make deps-bench` installs; prints a table, exits 1 where memory is over its bound
 #   KAIRN=path RUNS=n        another binary, another number of runs (the median is shown)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,7 +10,7 @@ source "$top/scripts/registry.sh"
 
 runs=${RUNS-3}
 parts=("$@")
-[ $# -gt 0 ] || parts=(copies runs isolations packages)
+[ $# -gt 0 ] || parts=(copies runs caches isolations packages)
 level=5 # that of kairn's layers
 bound_kib=$((256 * 1024))
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/kairn-bench.XXXXXX")
@@ -18,7 +18,7 @@ trap 'stop_registry; rm -rf --one-file-system "$work"' EXIT
 failed=0
 
 if [ -z "${KAIRN-}" ]; then
-    (cd "$top" && cargo build --release --locked --bin kairn)
+    (cd "$top" && cargo build --release --locked --bin kairn && cargo build --release --locked -p kairn-executor --example walk)
     KAIRN=$(cd "$top" && cargo metadata --no-deps --offline --format-version 1 | jq -r .target_directory)/release/kairn
 fi
 
@@ -193,6 +193,61 @@ packages() {
     done
 }
 
+# Builds that have nothing to do, and caches that go to a registry and come back.
+caches() {
+    local nothing=$work/nothing many=$work/hundred big=$work/big n build walk=${KAIRN%/*}/examples/walk
+    local fresh="rm -rf $work/registry/storage/docker/registry/v2/repositories/{cache,skopeo} $work/registry/storage/docker/registry/v2/blobs"
+    export KAIRN_ROOT=$work/root
+    rm -rf "$work/root"
+    mkdir -p "$nothing" "$many" "$big/tree"
+    build="$KAIRN build --insecure-registry $REGISTRY"
+
+    printf 'FROM scratch\nCOPY base /base\n' >"$nothing/Dockerfile"
+    echo base >"$nothing/base"
+    $build --push -t "$REGISTRY/base" "$nothing" >"$work/log" 2>&1
+    make_small_files "$nothing/tree" 20000
+    printf 'FROM %s/base\nCOPY tree /tree\nWORKDIR /tree\n' "$REGISTRY" >"$nothing/Dockerfile"
+    measure "$build $nothing" "$build $nothing"
+    memory "nothing to do, a context of 20,000 files" "$PEAK"
+    local kairn=$SECONDS_
+    measure true "$walk $nothing"
+    row "nothing to do, a context of 20,000 files" "a bare stat of the files, parallel" "$kairn" "$SECONDS_"
+
+    for n in $(seq 100); do
+        mkdir -p "$many/$n"
+        echo "$n" >"$many/$n/file"
+        printf 'FROM %s/base AS s%d\nWORKDIR /app\nCOPY %d/file .\nCOPY %d /all\n' "$REGISTRY" "$n" "$n" "$n" >>"$many/Dockerfile"
+    done
+    echo "FROM scratch" >>"$many/Dockerfile"
+    for n in $(seq 100); do echo "COPY --from=s$n /app /$n" >>"$many/Dockerfile"; done
+    measure "$build $many" "$build $many"
+    kairn=$SECONDS_
+    measure true "$walk $many"
+    row "nothing to do, 100 stages in one graph" "a bare stat of the files, parallel" "$kairn" "$SECONDS_"
+
+    printf 'FROM %s/base\n' "$REGISTRY" >"$big/Dockerfile"
+    for n in 1 2 3 4 5; do
+        head -c 100M /dev/urandom >"$big/tree/$n"
+        echo "COPY tree/$n /$n" >>"$big/Dockerfile"
+    done
+    local cache="type=registry,registry.insecure=true,ref=$REGISTRY/cache:main"
+    $build -o "type=oci,dest=$work/layout,tar=false" "$big" >"$work/log" 2>&1
+    local empty="$fresh; $build --push -t $REGISTRY/base -f $work/base.Dockerfile $nothing"
+    printf 'FROM scratch\nCOPY base /base\n' >"$work/base.Dockerfile"
+    measure "$empty" "$build --cache-to $cache,mode=max $big"
+    kairn=$SECONDS_
+    memory "a cache of 500 MB to a registry" "$PEAK"
+    measure "$empty" "skopeo copy -q --insecure-policy --dest-tls-verify=false oci:$work/layout:latest docker://$REGISTRY/skopeo:1"
+    row "a cache of 500 MB to a registry" "skopeo copy of the same blobs" "$kairn" "$SECONDS_"
+    $build --cache-to "$cache,mode=max" "$big" >"$work/log" 2>&1
+    measure "rm -rf $work/other $work/out" \
+        "$build --kairn-root $work/other --cache-from $cache -o type=oci,dest=$work/out,tar=false $big"
+    kairn=$SECONDS_
+    memory "a cache of 500 MB from a registry" "$PEAK"
+    measure "rm -rf $work/copied" "skopeo copy -q --insecure-policy --src-tls-verify=false docker://$REGISTRY/skopeo:1 oci:$work/copied:1"
+    row "a cache of 500 MB from a registry, into a layout" "skopeo copy of the same blobs" "$kairn" "$SECONDS_"
+}
+
 start_registry "$work/registry"
 peaks=""
 overhead=""
@@ -208,6 +263,7 @@ for part in "${parts[@]}"; do
             copies large "2 x 150 MB"
             ;;
         runs) runs_on_debian ;;
+        caches) caches ;;
         isolations) isolations ;;
         packages) packages ;;
         *) echo "no such part: $part" >&2; exit 2 ;;

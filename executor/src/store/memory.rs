@@ -32,6 +32,9 @@ struct Memory {
     node: Node,
 }
 
+/// Memories by path, in the order of the paths.
+type Memories = Vec<(Vec<u8>, Memory)>;
+
 /// What changes when a file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Attributes {
@@ -65,8 +68,7 @@ impl Attributes {
 pub struct ContextMemory {
     file: PathBuf,
     store: Arc<Store>,
-    /// In the order of the paths.
-    known: Arc<OnceLock<Vec<(Vec<u8>, Memory)>>>,
+    known: Arc<OnceLock<Memories>>,
     /// In the order of the paths.
     seen: Mutex<Vec<(Vec<u8>, Attributes)>>,
     tick: Duration,
@@ -97,7 +99,7 @@ impl ContextMemory {
         }
     }
 
-    fn known(&self) -> &[(Vec<u8>, Memory)] {
+    fn known(&self) -> &Memories {
         self.known.get_or_init(|| read(&self.file))
     }
 
@@ -174,7 +176,7 @@ impl ContextMemory {
 }
 
 /// What earlier builds read. A memory that cannot be read is an empty one.
-fn read(file: &Path) -> Vec<(Vec<u8>, Memory)> {
+fn read(file: &Path) -> Memories {
     let bytes = std::fs::read(file).unwrap_or_default();
     unseal(&bytes).and_then(|bytes| postcard::from_bytes(bytes).ok()).unwrap_or_default()
 }
