@@ -7,12 +7,15 @@ use crate::failure::Failure;
 /// What a store may keep where nobody says otherwise: enough for a laptop, and bounded on a volume that CI jobs share.
 pub const DEFAULT: &str = "age=60d,size=100GB,free=10%";
 
+/// Bytes of a store that are no reason for a disk to be full.
+const RESERVE: u64 = 1_000_000_000;
+
 /// Reads `off` or `age=60d,size=100GB,free=10%`; `off` is no budget.
 pub fn parse(text: &str, store: &Store) -> Result<Option<Budget>, Failure> {
     if text == "off" {
         return Ok(None);
     }
-    let mut budget = Budget { age_s: None, size_bytes: None, free_bytes: None };
+    let mut budget = Budget { age_s: None, size_bytes: None, free_bytes: None, reserve_bytes: RESERVE };
     for field in text.split(',') {
         match field.split_once('=') {
             Some(("age", value)) => budget.age_s = Some(age(value)?),

@@ -136,8 +136,9 @@ fn prune_store(args: &CachePrune) -> Result<(), Failure> {
         age_s: args.age.as_deref().map(budget::age).transpose()?,
         size_bytes: args.size.as_deref().map(|text| budget::size(text, &store)).transpose()?,
         free_bytes: args.free.as_deref().map(|text| budget::size(text, &store)).transpose()?,
+        reserve_bytes: 0,
     };
-    let nothing = Budget { age_s: None, size_bytes: None, free_bytes: None };
+    let nothing = Budget { age_s: None, size_bytes: None, free_bytes: None, reserve_bytes: 0 };
     let budget = if args.all {
         Budget { age_s: Some(0), size_bytes: Some(0), ..nothing }
     } else if given == nothing {

@@ -491,6 +491,15 @@ fn what_was_never_built_and_what_is_gone_is_said() {
     assert!(gone[0].causes[0].starts_with("evicted on 20"), "{:?}", gone[0].causes);
     assert!(gone[0].causes[0].ends_with(", was 3.0 MB"), "{:?}", gone[0].causes);
     kairn.build(&context).run().succeeded().says(&["because evicted on 20"]);
+    let failing = Context::new("FROM {busybox}\nRUN false\n");
+    kairn.build(&failing).run().failed(1, &[]);
+    let told = steps(&explain(&kairn, &failing));
+    assert_eq!(
+        (told[0].verdict.as_str(), &*told[0].causes),
+        ("failed", &["never built here".to_owned()][..])
+    );
+    let again = steps(&explain(&kairn, &failing).args(["--dry-run"]));
+    assert_eq!(again[0].causes, ["it failed in the last build"]);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::support::kairn::Invocation;
-use crate::support::{Context, Harm, Image, Kairn, Outcome, Proxy, Registry, bases, can_run, run, test_dir};
+use crate::support::{
+    Context, Harm, Image, Kairn, Outcome, Pod, Profile, Proxy, Registry, bases, can_run, run, test_dir,
+};
 
 const TWO_STAGES: &str = "
     FROM {busybox} AS build
@@ -418,5 +420,60 @@ fn options_of_caches_are_checked() {
         assert!(outcome.code == 2 && !outcome.stderr.contains("panicked"), "{outcome}");
         let is_said = outcome.stderr.to_lowercase().contains(&text.to_lowercase());
         assert!(is_said, "{option} {value} lacks `{text}`\n{outcome}");
+    }
+}
+
+#[test]
+fn every_place_finds_what_another_did() {
+    if !can_run() {
+        return;
+    }
+    let dockerfile = |round: u32| {
+        format!(
+            "
+            FROM {{busybox}} AS build
+            COPY src /src
+            RUN --mount=type=cache,target=/c echo {round} >> /c/log && chown 1000:2000 /c/log && \\
+                echo lines $(wc -l < /c/log) of $(stat -c %u:%g /c/log)
+            FROM {{busybox}}
+            COPY --from=build --chown=app /src /w
+            RUN echo x > /w/x && chown 3:4 /w/x
+            "
+        )
+    };
+    let dir = test_dir("cache-");
+    let cache = dir.path().join("cache");
+    let to = format!("type=local,dest={},mode=max,mounts=true", cache.display());
+    let context = Context::new(&dockerfile(1)).file("src/a", "1");
+    let first = with_cache(Kairn::new().build(&context), "--cache-to", &to).run().succeeded();
+    let registry = bases::shared().host();
+    let in_pod = |profile: Profile, context: &Context, option: &str, value: &str| {
+        let store = test_dir("pod-");
+        let pod = Pod::new(profile).mount(context.path(), "/mnt/context", "ro");
+        let (root, own) = (pod.own(&store.path().join("root")), pod.own(&store.path().join("own")));
+        let pod = pod.mount(&root, "/mnt/root", "rw").mount(&own, "/mnt/own", "rw");
+        let pod = pod.mount(&cache, "/mnt/cache", "ro").env("KAIRN_ROOT", "/mnt/root");
+        let start = ["kairn", "build", "--progress", "json", "--insecure-registry", &registry];
+        let outcome = pod.run(&[&start[..], &[option, value, "/mnt/context"]].concat());
+        (outcome.succeeded(), store)
+    };
+    let from = "type=local,src=/mnt/cache";
+    let again = Context::new(&dockerfile(2)).file("src/a", "1");
+    for profile in Profile::ALL {
+        let (outcome, _store) = in_pod(profile, &context, "--cache-from", from);
+        assert_eq!(ran(&outcome), BTreeSet::new(), "{profile:?}\n{outcome}");
+        assert_eq!(outcome.digest(), first.digest(), "{profile:?}");
+        if profile == Profile::Restricted {
+            continue;
+        }
+        // A cache mount comes along with its owners, and what this place does is found by the next.
+        let (outcome, _store) = in_pod(profile, &again, "--cache-from", from);
+        assert!(outcome.stderr.contains("lines 2 of 1000:2000"), "{profile:?}\n{outcome}");
+        let (outcome, store) =
+            in_pod(profile, &again, "--cache-to", "type=local,dest=/mnt/own/cache,mode=max");
+        let here = format!("type=local,src={}", store.path().join("own/cache").display());
+        let back = with_cache(Kairn::new().build(&again), "--cache-from", &here).run().succeeded();
+        assert_eq!(ran(&back), BTreeSet::new(), "{profile:?}\n{back}");
+        assert_eq!(back.digest(), outcome.digest(), "{profile:?}");
     }
 }

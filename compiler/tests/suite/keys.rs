@@ -347,4 +347,49 @@ proptest! {
         let distinct: std::collections::BTreeSet<_> = parts.iter().map(|(name, _)| name).collect();
         prop_assert_eq!(distinct.len(), parts.len());
     }
+
+    #[test]
+    fn a_command_has_another_key_if_it_is_another(a in any_run(), b in any_run()) {
+        // Everything that a command can see, and nothing else.
+        let seen = |run: &RunOp| {
+            let pairs: Vec<_> = run.env.pairs().iter().map(|(n, v)| format!("{n}={v}")).collect();
+            let platform = run.platform.to_string();
+            let mounts: Vec<_> = run.mounts.iter().map(Mount::key_text).collect();
+            let rest = (run.network, run.security);
+            (run.args.clone(), pairs, run.cwd.clone(), run.user.clone(), platform, mounts, rest)
+        };
+        prop_assert_eq!(key(&Op::Run(a.clone())) == key(&Op::Run(b.clone())), seen(&a) == seen(&b));
+    }
+}
+
+fn any_run() -> impl Strategy<Value = RunOp> {
+    let names = prop::collection::vec(("[AB]", "[12]{0,1}"), 0..3);
+    let place = prop_oneof![Just("/"), Just("/a")];
+    let platform = prop_oneof![3 => Just("linux/amd64"), 1 => Just("linux/arm64"), 1 => Just("linux/arm/v7")];
+    let kinds = prop_oneof![
+        Just(MountKind::Tmpfs { size_bytes: None }),
+        Just(MountKind::Tmpfs { size_bytes: Some(1) }),
+        Just(cache()),
+        Just(secret()),
+    ];
+    let mounts =
+        prop::collection::vec(kinds.prop_map(|kind| Mount { target: Some("/m".to_owned()), kind }), 0..2);
+    let network =
+        prop_oneof![4 => Just(Network::Default), 1 => Just(Network::None), 1 => Just(Network::Host)];
+    let args = prop::collection::vec("[xy]{0,1}", 1..3);
+    let noise = ("[ab]{0,1}", prop::bool::ANY);
+    (args, names, place, "[u]{0,1}", platform, mounts, network, noise).prop_map(
+        |(args, names, cwd, user, platform, mounts, network, (proxy, is_arg))| RunOp {
+            args,
+            env: names.into_iter().collect(),
+            proxy_env: pairs(&[("http_proxy", &proxy)]),
+            arg_names: if is_arg { strings(&["A"]) } else { Vec::new() },
+            cwd: cwd.to_owned(),
+            user,
+            platform: platform.parse().unwrap(),
+            mounts,
+            network,
+            security: Security::Sandbox,
+        },
+    )
 }

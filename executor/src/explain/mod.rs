@@ -25,6 +25,8 @@ pub enum Cause {
     NeverBuilt,
     /// The last build had no such step.
     NewStep,
+    /// It did not end well the last time.
+    FailedBefore,
     /// The user wants it.
     Forced {
         /// The option that says so.
@@ -184,6 +186,7 @@ impl fmt::Display for Cause {
         match self {
             Self::NeverBuilt => f.write_str("never built here"),
             Self::NewStep => f.write_str("the last build had no such step"),
+            Self::FailedBefore => f.write_str("it failed in the last build"),
             Self::Forced { option } => write!(f, "`{option}` says so"),
             Self::Evicted { when_s, size_bytes } => {
                 let when = when_s.and_then(|s| date(i64::try_from(s).ok()?));

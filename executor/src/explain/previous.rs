@@ -11,7 +11,7 @@ use super::compare::{Texts, changed_inputs, own_changes, secrets};
 use super::lists::{self, FileList};
 use super::{Cause, Change, short};
 use crate::cache::Remotes;
-use crate::store::{BuildRecord, Place, StepRecord, Store};
+use crate::store::{BuildRecord, Place, StepRecord, Store, Verdict};
 
 /// Longest stage that is matched line by line.
 const MATCHED: usize = 2000;
@@ -71,6 +71,9 @@ impl<'a> Explainer<'a> {
             .and_then(|build| previous.pairs.get(&step).map(|&index| &build.steps[index]));
         let mut before = None;
         if let Some(report) = report {
+            if report.key == Some(*name) && report.verdict == Verdict::Failed {
+                return vec![Cause::FailedBefore];
+            }
             if report.key == Some(*name) {
                 return vec![Cause::Evicted { when_s: None, size_bytes: report.size_bytes }];
             }

@@ -208,6 +208,8 @@ impl Runner<'_> {
         let mut folders = BTreeMap::new();
         for (name, (sharing, indexes)) in wanted {
             let MountKind::Cache { id, .. } = &op.mounts[indexes[0]].kind else { continue };
+            // The slash ends the name space, which is empty for nearly everybody.
+            let id = id.strip_prefix('/').unwrap_or(id);
             let all = self.store().mount_folder(&name, id)?;
             let (folder, lock) = occupy(&all, sharing)?;
             self.used_mounts.note(&name, id, &folder);

@@ -15,7 +15,10 @@ use crate::error::{Error, Named as _};
 pub(super) const LOCK: &str = "prune";
 
 /// How often pruning by itself looks.
-const PAUSE: Duration = Duration::from_mins(10);
+const PAUSE: Duration = Duration::from_hours(1);
+
+/// The same where the disk is short.
+const SHORT_PAUSE: Duration = Duration::from_mins(1);
 
 /// How much of a running build's beginning is not trusted, because clocks of files are coarse.
 const SLACK_S: u64 = 2;
@@ -29,6 +32,8 @@ pub struct Budget {
     pub size_bytes: Option<u64>,
     /// Bytes of the disk that are to be free.
     pub free_bytes: Option<u64>,
+    /// Bytes that stay for all that: so small a store is not what fills the disk.
+    pub reserve_bytes: u64,
 }
 
 /// What was thrown away.
@@ -77,25 +82,27 @@ impl Store {
     /// # Errors
     /// Fails where the disk does.
     pub fn prune(&self, budget: &Budget, dry_run: bool) -> Result<Pruned, Error> {
-        let lock = self.alone()?;
-        let in_use_since = self.oldest_running();
         let usage = self.usage()?;
         let total = usage.total_bytes();
-        let mut items: Vec<Item> =
-            usage.items.into_iter().filter(|item| item.used_s < in_use_since).collect();
+        let mut items = usage.items;
         items.sort_by_key(|item| item.used_s);
         let mut excess = budget.size_bytes.map_or(0, |most| total.saturating_sub(most));
         if let Some(wanted) = budget.free_bytes {
-            excess = excess.max(wanted.saturating_sub(self.free_bytes()));
+            let spare = total.saturating_sub(budget.reserve_bytes);
+            excess = excess.max(wanted.saturating_sub(self.free_bytes()).min(spare));
         }
         let oldest = budget.age_s.map_or(0, |age| now_s().saturating_sub(age));
+        // Everything up to here took its time, and was no more than a look.
+        let lock = self.alone()?;
+        let in_use_since = self.oldest_running();
         let mut pruned = Pruned::default();
         let mut freed = 0;
         for item in items {
             let is_old = budget.age_s.is_some() && item.used_s <= oldest;
             // Documents are small, and what is left of a build without them is of no use.
             let is_excess = freed < excess && item.kind != Kind::Document;
-            if is_old || is_excess {
+            let is_free = item.used_s < in_use_since && !item.was_used_since();
+            if is_free && (is_old || is_excess) {
                 freed += item.size_bytes;
                 pruned.items.push(item);
             }
@@ -108,10 +115,10 @@ impl Store {
         for (number, path) in pruned.items.iter().flat_map(|item| &item.paths).enumerate() {
             let _ = std::fs::rename(path, work.path().join(number.to_string()));
         }
-        self.mark_evicted(oldest.min(in_use_since), budget.age_s.is_some())?;
         self.layout().drop_dead_names().map_err(|e| Error::world("cannot look at the names of images", e))?;
         drop(lock);
         drop(work);
+        self.mark_evicted(oldest.min(in_use_since), budget.age_s.is_some())?;
         Ok(pruned)
     }
 
@@ -123,9 +130,8 @@ impl Store {
         let stamp = self.root().join("stamps").join("pruned");
         let is_short = budget.free_bytes.is_some_and(|wanted| self.free_bytes() < wanted);
         let age = stamp.symlink_metadata().and_then(|meta| meta.modified()).ok();
-        let is_recent =
-            age.is_some_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age < PAUSE));
-        if is_recent && !is_short {
+        let pause = if is_short { SHORT_PAUSE } else { PAUSE };
+        if age.is_some_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age < pause)) {
             return Ok(Pruned::default());
         }
         self.write_file(&stamp, b"")?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kairn_image::{Digest, ImageConfig, Manifest};
 
-use super::{BuildRecord, Place, StepRecord, Store, unseal};
+use super::{BuildRecord, ImageReport, Place, StepRecord, Store, unseal};
 use crate::error::Error;
 use crate::pull::Resolution;
 use crate::tree::{LayerTree, NodeKind};
@@ -28,6 +28,16 @@ pub struct Item {
     pub images: BTreeSet<String>,
     /// Files and folders.
     pub(super) paths: Vec<PathBuf>,
+}
+
+impl Item {
+    /// Whether somebody used it after it was looked at.
+    pub(super) fn was_used_since(&self) -> bool {
+        self.paths.iter().any(|path| {
+            let path = if self.kind == Kind::Mount { path.join("id") } else { path.clone() };
+            path.symlink_metadata().is_ok_and(|meta| seconds(&meta) > self.used_s)
+        })
+    }
 }
 
 /// What an item is.
@@ -130,10 +140,11 @@ impl Store {
     /// Records by the digest of their layer, and blobs.
     fn add_blobs(&self, builds: &[BuildRecord], usage: &mut Usage) -> Result<(), Error> {
         let mut images_of: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
-        for image in builds.iter().flat_map(|build| &build.images) {
-            let name = image.tags.first().unwrap_or(&image.name);
+        for (build, image) in
+            builds.iter().flat_map(|build| build.images.iter().map(move |image| (build, image)))
+        {
             for key in &image.keys {
-                images_of.entry(*key).or_default().insert(name.clone());
+                images_of.entry(*key).or_default().insert(name_of(build, image));
             }
         }
         let mut layers: BTreeMap<String, Item> = BTreeMap::new();
@@ -178,8 +189,9 @@ impl Store {
     fn named_images(&self, builds: &[BuildRecord]) -> (BTreeMap<String, BTreeSet<String>>, BTreeSet<String>) {
         let mut layers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut documents = BTreeSet::new();
-        let made = builds.iter().flat_map(|build| &build.images);
-        let mut named: Vec<(String, Digest)> = made.map(|image| (image.name.clone(), image.digest)).collect();
+        let made = builds.iter().flat_map(|build| build.images.iter().map(move |image| (build, image)));
+        let mut named: Vec<(String, Digest)> =
+            made.map(|(build, image)| (name_of(build, image), image.digest)).collect();
         for found in list(&self.root().join("resolved")).unwrap_or_default() {
             let bytes = std::fs::read(&found.path).unwrap_or_default();
             let resolution: Option<Resolution> =
@@ -230,6 +242,15 @@ impl Store {
         let manifest = Manifest::from_bytes(&std::fs::read(self.layout().blob_path(manifest)).ok()?).ok()?;
         ImageConfig::from_bytes(&std::fs::read(self.layout().blob_path(&manifest.config.digest)).ok()?).ok()
     }
+}
+
+/// What an image is called: by its tag, or else by the context that it was built from.
+fn name_of(build: &BuildRecord, image: &ImageReport) -> String {
+    image.tags.first().cloned().unwrap_or_else(|| {
+        let context = build.project.lines().next().unwrap_or_default();
+        let folder = context.rsplit('/').next().unwrap_or_default();
+        format!("{folder} (stage {}, no tag)", image.name)
+    })
 }
 
 fn item(kind: Kind, name: String, found: Found) -> Item {
