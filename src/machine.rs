@@ -11,7 +11,7 @@ use kairn_executor::events::{Event, Events};
 use kairn_executor::grants::Grants;
 use kairn_executor::pull::{Policy, Puller};
 use kairn_executor::sandbox::Rung;
-use kairn_executor::store::Store;
+use kairn_executor::store::{Running, Store};
 use kairn_executor::{Error, Settings};
 use kairn_image::backend::Backend;
 use kairn_image::registry::auth::CredentialFiles;
@@ -42,6 +42,8 @@ pub struct Workshop {
     pub events: Events,
     /// Where it is heard.
     pub receiver: Receiver<Event>,
+    /// Keeps what is used of the store from being thrown away.
+    pub running: Running,
 }
 
 impl Workshop {
@@ -53,6 +55,7 @@ impl Workshop {
     /// As [`Workshop::open`], with shared caches, and with a say in who is asked for images.
     pub fn open_with(input: &Input, policy: Policy, caches: Vec<Arc<dyn Backend>>) -> Result<Self, Failure> {
         let store = Arc::new(open_store(input.kairn_root.as_deref())?);
+        let running = store.running().map_err(|e| of_store(&e))?;
         let client = Arc::new(Client::new(registry_config(&input.registries)?));
         let (sender, receiver) = mpsc::channel();
         let events = Events::new(sender);
@@ -78,7 +81,7 @@ impl Workshop {
             hosts: HOSTS.to_owned(),
             grants: Grants::default(),
         };
-        Ok(Self { settings, client, events, receiver })
+        Ok(Self { settings, client, events, receiver, running })
     }
 }
 

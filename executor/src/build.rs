@@ -157,7 +157,6 @@ pub fn build(
             .map_err(|e| Error::world("cannot hide the build's memory", e))?;
     }
     let start = Instant::now();
-    let _running = settings.store.running()?;
     let project = settings.project.as_ref();
     let mut record = BuildRecord::new(project.map(|project| project.name.clone()).unwrap_or_default());
     let unpack = if settings.rung == Rung::None { Unpack::Contents } else { Unpack::Snapshot };

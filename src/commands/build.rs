@@ -30,7 +30,8 @@ pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure>
     let start = Instant::now();
     let tags = tags(args)?;
     let sinks = sinks(args, &tags)?;
-    let Workshop { mut settings, client, events, receiver } = workshop(&args.input, &args.caching)?;
+    let Workshop { mut settings, client, events, receiver, running: _running } =
+        workshop(&args.input, &args.caching)?;
     let budget = budget::parse(&args.prune, &settings.store)?;
     let exports = caches::exports(&args.cache_to, &args.input.registries, args.caching.offline)?;
     (settings.cache_to, settings.inline_cache) = (exports.targets, exports.inline);

@@ -35,7 +35,7 @@ fn last(args: &Explain) -> Result<BuildRecord, Failure> {
             .with_help("give `--dry-run` as well"));
     }
     let store = machine::open_store(args.input.kairn_root.as_deref())?;
-    store.last_build(Some(&inputs::project_name(&args.input))).ok_or_else(|| {
+    store.last_build(&inputs::project_name(&args.input)).ok_or_else(|| {
         Failure::user(format!("no build of `{}` is remembered", args.input.context))
             .with_help("build it first, or see what a build would do with `--dry-run`")
     })
@@ -44,7 +44,8 @@ fn last(args: &Explain) -> Result<BuildRecord, Failure> {
 /// What the next build would do.
 fn next(args: &Explain) -> Result<BuildRecord, Failure> {
     let start = Instant::now();
-    let Workshop { mut settings, events, receiver, .. } = workshop(&args.input, &args.caching)?;
+    let Workshop { mut settings, events, receiver, running: _running, .. } =
+        workshop(&args.input, &args.caching)?;
     (settings.grants.secrets, settings.grants.keyed) = grants::secrets(&args.secret)?;
     let project = Project::load(&args.input, &settings)?;
     let compiled = inputs::compile_project(&args.input, &project, settings.puller.as_ref())?;

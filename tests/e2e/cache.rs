@@ -54,6 +54,24 @@ fn a_second_build_runs_nothing() {
 }
 
 #[test]
+fn a_file_that_changes_at_once_is_seen() {
+    if !can_run() {
+        return;
+    }
+    let kairn = Kairn::new();
+    let context =
+        Context::new("FROM scratch\nCOPY . /all/\n").file("f", "00").file(".dockerignore", "Dockerfile");
+    let digests: BTreeSet<String> = (0..40)
+        .map(|round| {
+            // Of one size, in one place, and as soon as the build before has read it.
+            context.write("f", format!("{round:02}").as_bytes());
+            kairn.build(&context).run().succeeded().digest()
+        })
+        .collect();
+    assert_eq!(digests.len(), 40, "each content has an image of its own");
+}
+
+#[test]
 fn only_what_a_change_reaches_runs_again() {
     if !can_run() {
         return;

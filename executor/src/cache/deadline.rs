@@ -4,11 +4,14 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// The slowest transfer that is waited for, in bytes a second.
-const SLOWEST: u64 = 64 * 1024;
+const SLOWEST: u64 = 128 * 1024;
+
+/// The longest wait for one blob, whatever its size is said to be.
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// How long a transfer of some bytes is waited for.
 pub(super) fn for_bytes(bytes: u64) -> Duration {
-    Duration::from_secs(30 + bytes / SLOWEST)
+    Duration::from_secs(30 + bytes / SLOWEST).min(LONGEST)
 }
 
 /// Does some work on a thread of its own, and gives up waiting for it after `limit`. The thread then ends by itself.

@@ -48,7 +48,7 @@ impl<'a> Explainer<'a> {
 
     fn previous(&self) -> &Previous {
         self.previous.get_or_init(|| {
-            let build = self.store.last_build(Some(self.project));
+            let build = self.store.last_build(self.project);
             let pairs = build.as_ref().map(|build| pair(self.graph, build)).unwrap_or_default();
             Previous { build, pairs }
         })

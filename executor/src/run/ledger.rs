@@ -57,10 +57,16 @@ impl Ledger {
         self.lines.lock().expect("no holder of this lock panics").contains_key(&step)
     }
 
-    /// Notes that a step failed.
-    pub fn fail(&self, step: StepId) {
+    /// Notes that a step failed, or was only stopped.
+    pub fn fail(&self, step: StepId, was_stopped: bool) {
         let mut lines = self.lines.lock().expect("no holder of this lock panics");
-        lines.entry(step).or_insert_with(|| Line::new(Verdict::Failed)).verdict = Verdict::Failed;
+        let line = if was_stopped { Line::new(Verdict::NotReached) } else { Line::new(Verdict::Failed) };
+        let known = lines.entry(step).or_insert_with(|| line.clone());
+        if was_stopped {
+            *known = line;
+        } else {
+            known.verdict = Verdict::Failed;
+        }
     }
 
     /// Notes a result that was taken without having its layer.

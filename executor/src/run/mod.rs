@@ -107,9 +107,12 @@ impl Runner<'_> {
             return Err(Error::Cancelled);
         }
         let outcome = self.outcome(step).map_err(|error| error.at(step));
-        if outcome.as_ref().is_err_and(|error| !matches!(error, Error::Lost { .. })) {
-            self.ledger.fail(step);
-            self.events.step(step, EventKind::Failed);
+        match &outcome {
+            Ok(_) | Err(Error::Lost { .. }) => {}
+            Err(error) => {
+                self.ledger.fail(step, matches!(error, Error::Cancelled));
+                self.events.step(step, EventKind::Failed);
+            }
         }
         self.outcomes.lock().expect("no holder of this lock panics").insert(step, outcome?);
         Ok(())

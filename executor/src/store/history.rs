@@ -112,15 +112,19 @@ impl BuildRecord {
 }
 
 impl Store {
-    /// The last build, of one project or of all.
-    pub fn last_build(&self, project: Option<&str>) -> Option<BuildRecord> {
-        let mut paths = self.builds(project);
-        paths.sort_by(|a, b| b.0.cmp(&a.0));
-        paths.into_iter().find_map(|(_, path)| {
-            let record: BuildRecord = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-            (record.version == VERSION && project.is_none_or(|project| record.project == project))
-                .then_some(record)
-        })
+    /// The last build of a project; else of the same context, with another Dockerfile or target.
+    pub fn last_build(&self, project: &str) -> Option<BuildRecord> {
+        let newest = |among: Option<&str>, is_meant: &dyn Fn(&str) -> bool| {
+            let mut paths = self.builds(among);
+            paths.sort_by(|a, b| b.0.cmp(&a.0));
+            paths.into_iter().find_map(|(_, path)| {
+                let record: BuildRecord = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+                (record.version == VERSION && is_meant(&record.project)).then_some(record)
+            })
+        };
+        let context = |project: &str| project.lines().next().map(str::to_owned);
+        newest(Some(project), &|other| other == project)
+            .or_else(|| newest(None, &|other| context(other) == context(project)))
     }
 
     /// All builds that are remembered, in no order.

@@ -38,7 +38,7 @@ use kairn_image::{Digest, Platform};
 
 pub use history::{BuildRecord, ImageReport, StepReport, Verdict};
 pub use memory::ContextMemory;
-pub use prune::{Budget, Pruned};
+pub use prune::{Budget, Pruned, Running};
 pub use records::{Place, StepRecord};
 pub(crate) use records::{now_ms, now_s};
 pub use usage::{Item, Kind, Usage};
