@@ -83,6 +83,42 @@ fn another_machine_runs_nothing_and_makes_the_same_image() {
 }
 
 #[test]
+fn what_is_cached_is_not_fetched() {
+    if !can_run() {
+        return;
+    }
+    let registry = Registry::start();
+    bases::push_busybox(&registry);
+    let name = registry.reference("busybox:latest");
+    let context = Context::new(&TWO_STAGES.replace("{busybox}", &name)).file("src/a", "12345");
+    let cache = format!("type=registry,registry.insecure=true,ref={}", registry.reference("cache:main"));
+    let build = |kairn: &Kairn| kairn.build(&context).push_to(&registry, "app:1");
+    with_cache(build(&Kairn::new()), "--cache-to", &format!("{cache},mode=max")).run().succeeded();
+    let image = Image::pulled(&registry, "app:1");
+    let layers = image.layer_digests();
+    let moved = |from: usize| {
+        let requests = registry.requests()[from..].to_vec();
+        let is_moved = |request: &&String| {
+            let is_transfer = request.starts_with("GET ") || request.starts_with("PUT ");
+            is_transfer && layers.iter().any(|layer| request.contains(layer.as_str()))
+        };
+        requests.iter().filter(is_moved).cloned().collect::<Vec<_>>()
+    };
+    // All keys are found, and another repository has the image, without one layer here or on the way.
+    let two = Kairn::new();
+    let before = registry.requests().len();
+    let foreseen = two.on("explain", &context).args(["--dry-run", "--cache-from", &cache]).run().succeeded();
+    assert!(foreseen.stdout.contains("6 cached, 0 to run, 0 open"), "{foreseen}");
+    let pushed = two.build(&context).push_to(&registry, "other/app:1");
+    let outcome = with_cache(pushed, "--cache-from", &cache).run().succeeded();
+    assert_eq!((ran(&outcome), outcome.digest()), (BTreeSet::new(), image.digest.clone()), "{outcome}");
+    assert_eq!(moved(before), [""; 0]);
+    let blobs = two.root().join("blobs/sha256");
+    assert!(layers.iter().all(|layer| !blobs.join(&layer[7..]).exists()), "no layer is here");
+    assert_eq!(Image::pulled(&registry, "other/app:1").layer_digests(), layers);
+}
+
+#[test]
 fn a_result_whose_layer_nobody_has_is_made_again() {
     if !can_run() {
         return;

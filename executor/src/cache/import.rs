@@ -208,5 +208,6 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         next = cause.source();
     }
-    text
+    // What a server says may have lines, or worse.
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
