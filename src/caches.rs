@@ -88,9 +88,6 @@ fn source(mut spec: Spec<'_>, ground: &Ground<'_>) -> Result<Arc<dyn Backend>, F
         }
         "local" => {
             let folder = spec.need("src")?;
-            if !Path::new(&folder).is_dir() {
-                return Err(spec.wrong(format!("`{folder}` is not a folder")));
-            }
             let tag = spec.take("tag").unwrap_or_else(|| "latest".to_owned());
             spec.end(&["src", "tag"])?;
             Ok(Arc::new(LocalBackend::new(Path::new(&folder).to_owned(), tag)))

@@ -1,6 +1,7 @@
 //! What ends the program early, and with which exit code.
 
 use kairn_executor::Error;
+pub use kairn_executor::error::chain;
 
 /// A step of the build failed.
 pub const STEP: i32 = 1;
@@ -56,20 +57,6 @@ impl Failure {
             eprintln!("help: {help}");
         }
     }
-}
-
-/// An error with all its causes on one line; a cause that the line before it says already is left out.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// The exit code of a build's error.

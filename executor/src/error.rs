@@ -197,6 +197,21 @@ impl From<crate::tree::TooManyLinks> for Error {
     }
 }
 
+/// An error with all its causes on one line; a cause that the line before it says already is left out.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    // What a server says may have lines, or worse.
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Names the operation and the object of a failed system call.
 pub trait Named<T> {
     /// Turns the error into one that says what was tried on what.

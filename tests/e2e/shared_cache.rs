@@ -173,6 +173,12 @@ fn an_image_carries_its_own_cache() {
     bases::push_busybox(&registry);
     let busybox = registry.reference("busybox:latest");
     let build = |kairn: &Kairn| kairn.build(&context).args(["--insecure-registry", &registry.host()]);
+    // The first job of all finds no cache.
+    for nothing in ["type=local,src=/not/there".to_owned(), registry.reference("not/there:1")] {
+        let outcome = with_cache(build(&Kairn::new()), "--cache-from", &nothing).run().succeeded();
+        assert!(outcome.stderr.contains("is empty, or not there yet"), "{outcome}");
+        assert!(!outcome.stderr.contains("warning"), "{outcome}");
+    }
     let outcome = with_cache(build(&Kairn::new()), "--cache-from", &busybox).run().succeeded();
     assert_eq!(ran(&outcome).len(), 6, "{outcome}");
     let to = format!("type=registry,ref={busybox}");
@@ -446,7 +452,6 @@ fn options_of_caches_are_checked() {
         ("--cache-to", "type=local,dest=x,ignore-error=perhaps", "neither `true` nor `false`"),
         ("--cache-to", "type=nothing", "there is no type `nothing`"),
         ("--cache-to", "type=gha", "ACTIONS"),
-        ("--cache-from", "type=local,src=/not/there", "is not a folder"),
         ("--cache-from", "type=inline", "type=registry,ref=IMAGE"),
         ("--cache-from", "type=registry,ref=a/b,mode=max", "there is no `mode`"),
         ("--prune", "ages=1d", "none of `age=`"),

@@ -13,9 +13,9 @@ use kairn_image::layer::Compression;
 use kairn_image::{Descriptor, Digest, media_type};
 
 use super::deadline::{for_bytes, within};
-use super::import::{chain, join};
+use super::import::join;
 use super::index::{CacheIndex, Entry, MountEntry};
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::events::{EventKind, Events};
 use crate::pull::Puller;
 use crate::state::StateLayer;

@@ -10,6 +10,7 @@ use kairn_image::{Descriptor, Digest};
 
 use super::deadline::{for_bytes, within};
 use super::index::{CacheIndex, Entry, MountEntry};
+use crate::error::chain;
 use crate::events::{EventKind, Events};
 use crate::store::Store;
 
@@ -93,14 +94,15 @@ impl Remotes {
         if let Some(list) = &*list {
             return Arc::clone(list);
         }
-        let read = source.read(&|text| self.warn(text));
+        self.tell(EventKind::Transfer(format!("reading the cache {}", source.name())));
+        let read = source.read(&|kind| self.tell(kind));
         *list = Some(Arc::clone(&read));
         read
     }
 
-    fn warn(&self, text: String) {
+    fn tell(&self, kind: EventKind) {
         if let Some(events) = &self.events {
-            events.build(EventKind::Warning(text));
+            events.build(kind);
         }
     }
 
@@ -133,7 +135,8 @@ impl Remotes {
         };
         if source.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
             source.is_broken.store(true, Ordering::Relaxed);
-            self.warn(format!("the cache `{}` is not asked any more: {problem}", source.name()));
+            let text = format!("the cache `{}` is not asked any more: {problem}", source.name());
+            self.tell(EventKind::Warning(text));
         }
         Err(problem)
     }
@@ -159,14 +162,16 @@ impl Source {
         self.backend.repository()
     }
 
-    fn read(&self, warn: &dyn Fn(String)) -> Arc<CacheIndex> {
+    fn read(&self, tell: &dyn Fn(EventKind)) -> Arc<CacheIndex> {
         let backend = Arc::clone(&self.backend);
         let name = self.name();
         let problem = match within(LIST_LIMIT, move || backend.load()) {
             Some(Ok(documents)) => {
                 let (index, problems) = join(&documents);
                 if let Some(problem) = problems.first() {
-                    warn(format!("the cache `{name}`: {problem}"));
+                    tell(EventKind::Warning(format!("the cache `{name}`: {problem}")));
+                } else if index.entries.is_empty() {
+                    tell(EventKind::Notice(format!("the cache `{name}` is empty, or not there yet")));
                 }
                 return Arc::new(index);
             }
@@ -174,7 +179,7 @@ impl Source {
             None => format!("it took more than {} s", LIST_LIMIT.as_secs()),
         };
         self.is_broken.store(true, Ordering::Relaxed);
-        warn(format!("building without the cache `{name}`: {problem}"));
+        tell(EventKind::Warning(format!("building without the cache `{name}`: {problem}")));
         Arc::default()
     }
 }
@@ -195,19 +200,4 @@ pub(super) fn join(documents: &[Vec<u8>]) -> (CacheIndex, Vec<String>) {
         }
     }
     (all, problems.into_iter().collect())
-}
-
-/// An error with its causes on one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    // What a server says may have lines, or worse.
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
