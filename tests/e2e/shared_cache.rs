@@ -354,6 +354,35 @@ fn many_jobs_write_at_once_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_cache_that_lost_a_layer_is_written_on() {
+    if !can_run() {
+        return;
+    }
+    let registry = Registry::start();
+    let cache = format!("type=registry,registry.insecure=true,ref={}", registry.reference("cache:main"));
+    let build = |dockerfile: &str, option: &str, value: &str| {
+        with_cache(Kairn::new().build(&Context::new(dockerfile)), option, value).run().succeeded()
+    };
+    let max = format!("{cache},mode=max");
+    let (one, two) = ("FROM {busybox}\nRUN echo one > /one\n", "FROM {busybox}\nRUN echo two > /two\n");
+    build(one, "--cache-to", &max);
+    let image = Kairn::new().image_of(&Context::new(one));
+    let layer = image.layer_digests().pop().expect("a layer");
+    std::fs::remove_file(registry.blob_path(&layer)).expect("the registry's blob");
+    // Somebody else writes to it, and what is lost is made again by whoever needs it.
+    let outcome = build(two, "--cache-to", &max);
+    assert!(!outcome.stderr.contains("warning"), "{outcome}");
+    assert_eq!(ran(&build(two, "--cache-from", &cache)).len(), 0);
+    assert_eq!(ran(&build(one, "--cache-from", &cache)).len(), 1);
+    build(one, "--cache-to", &max);
+    assert_eq!(
+        ran(&build(one, "--cache-from", &cache)).len(),
+        0,
+        "and whoever makes it again writes it again"
+    );
+}
+
+#[test]
 fn one_cache_is_copied_into_another() {
     if !can_run() {
         return;

@@ -3,11 +3,12 @@
 //! Steps are uploaded beside the build, on threads of their own; the list of what is there is written every now and then,
 //! and at the end, also of a build that fails. A place that fails is left alone, and said once.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kairn_image::backend::{Backend, Document, Moment};
+use kairn_image::backend::{Backend, BackendError, Document, Moment};
 use kairn_image::compression::decompress;
 use kairn_image::layer::Compression;
 use kairn_image::{Descriptor, Digest, media_type};
@@ -17,6 +18,7 @@ use super::import::join;
 use super::index::{CacheIndex, Entry, MountEntry};
 use crate::error::{Error, chain};
 use crate::events::{EventKind, Events};
+use crate::parallel::each;
 use crate::pull::Puller;
 use crate::state::StateLayer;
 use crate::store::{StepRecord, Store};
@@ -26,6 +28,9 @@ const INTERVAL: Duration = Duration::from_secs(20);
 
 /// How long a list is waited for, read or written.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
+
+/// Times that a list is written which names blobs that are missing.
+const TRIES: usize = 3;
 
 /// Steps that are uploaded to one place at a time.
 const UPLOADS: usize = 2;
@@ -86,6 +91,7 @@ struct Work {
     record: StepRecord,
     layer: Option<StateLayer>,
     with_layer: bool,
+    is_new: bool,
 }
 
 impl Exporter {
@@ -124,13 +130,14 @@ impl Exporter {
 
     /// Takes what a step gave; `is_of_image` says whether its layer is one of an image's. Returns at once.
     ///
-    /// `layer` is where the layer is, if it may not be in the store.
+    /// `layer` is where the layer is, of a result that was known; one that was made now is written also where the place
+    /// has another.
     pub fn step(&self, key: Digest, record: &StepRecord, layer: Option<&StateLayer>, is_of_image: bool) {
         let senders = self.senders.lock().expect("no holder of this lock panics");
         for (sender, upload) in senders.iter().zip(&self.targets) {
+            let (is_new, with_layer) = (layer.is_none(), upload.target.wants(is_of_image));
             let layer = layer.filter(|layer| layer.origin.is_some()).cloned();
-            let with_layer = upload.target.wants(is_of_image);
-            let _ = sender.send(Work { key, record: record.clone(), layer, with_layer });
+            let _ = sender.send(Work { key, record: record.clone(), layer, with_layer, is_new });
         }
     }
 
@@ -233,10 +240,11 @@ impl Upload {
     }
 
     /// Uploads what a step gave, unless it is there.
-    fn upload(&self, Work { key, mut record, layer, with_layer }: Work) -> Result<(), String> {
+    fn upload(&self, Work { key, mut record, layer, with_layer, is_new }: Work) -> Result<(), String> {
         let is_there =
             |known: &CacheIndex| known.entries.get(&key).is_some_and(|e| e.stored.is_some() || !with_layer);
-        if is_there(&*self.known()?) || is_there(&self.own.lock().expect("no holder of this lock panics")) {
+        let is_known = is_there(&*self.known()?) && !is_new;
+        if is_known || is_there(&self.own.lock().expect("no holder of this lock panics")) {
             return Ok(());
         }
         record.from = None;
@@ -318,17 +326,39 @@ impl Upload {
         if is_empty || !self.is_well() {
             return;
         }
-        let backend = Arc::clone(&self.target.backend);
         let own = self.own.lock().expect("no holder of this lock panics").clone();
-        let published = within(LIST_LIMIT, move || {
-            let merge = |documents: &[Vec<u8>]| merged(documents, &own);
-            backend.publish(&merge, moment)
-        });
-        match published {
-            Some(Ok(())) => {}
-            Some(Err(error)) => self.fail(chain(&error)),
-            None => self.fail(format!("it took more than {} s to write", LIST_LIMIT.as_secs())),
+        let mut missing = BTreeSet::new();
+        for _ in 0..TRIES {
+            let (backend, mine, without) = (Arc::clone(&self.target.backend), own.clone(), missing.clone());
+            let published = within(LIST_LIMIT, move || {
+                let merge = |documents: &[Vec<u8>]| merged(documents, &mine, &without);
+                backend.publish(&merge, moment)
+            });
+            match published {
+                Some(Ok(())) => return,
+                // What the place itself has thrown away is no reason to write nothing ever again.
+                Some(Err(BackendError::MissingBlob { digest, .. })) => {
+                    missing.insert(digest);
+                    missing.extend(self.missing(&own));
+                }
+                Some(Err(error)) => return self.fail(chain(&error)),
+                None => return self.fail(format!("it took more than {} s to write", LIST_LIMIT.as_secs())),
+            }
         }
+        self.fail("it loses what is written to it".to_owned());
+    }
+
+    /// Blobs that the place is said to have, and has not.
+    fn missing(&self, own: &CacheIndex) -> BTreeSet<Digest> {
+        let (backend, own) = (Arc::clone(&self.target.backend), own.clone());
+        let look = move || {
+            let documents = backend.load().unwrap_or_default();
+            let blobs = merged(&documents, &own, &BTreeSet::new()).blobs;
+            let absent =
+                |blob: &Descriptor| Ok(matches!(backend.has_blob(blob), Ok(false)).then_some(blob.digest));
+            each(&blobs, &absent).unwrap_or_default().into_iter().flatten().collect()
+        };
+        within(LIST_LIMIT, look).unwrap_or_default()
     }
 
     fn report(&self, name: &str) {
@@ -342,9 +372,10 @@ impl Upload {
     }
 }
 
-/// A writer's own entries, with those of all the documents.
-fn merged(documents: &[Vec<u8>], own: &CacheIndex) -> Document {
+/// A writer's own entries, with those of all the documents, but for blobs that are missing.
+fn merged(documents: &[Vec<u8>], own: &CacheIndex, missing: &BTreeSet<Digest>) -> Document {
     let (mut all, _) = join(documents);
+    all.forget(missing);
     all.merge(own.clone());
     all.to_document()
 }

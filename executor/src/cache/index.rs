@@ -1,6 +1,6 @@
 //! The document of a shared cache: entries by key. A JSON object, since other programs may want to read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kairn_image::backend::Document;
 use kairn_image::{Descriptor, Digest, media_type};
@@ -114,6 +114,15 @@ impl CacheIndex {
             }
         }
         self.bound();
+    }
+
+    /// Forgets where blobs are that are missing: of their steps, only the results are known.
+    pub fn forget(&mut self, missing: &BTreeSet<Digest>) {
+        for entry in self.entries.values_mut() {
+            entry.stored = entry.stored.take().filter(|stored| !missing.contains(&stored.digest));
+            entry.record.lists.retain(|_, list| !missing.contains(&list.digest));
+        }
+        self.mounts.retain(|_, mount| !missing.contains(&mount.blob.digest));
     }
 
     fn bound(&mut self) {

@@ -101,7 +101,7 @@ impl Runner<'_> {
             evicted_s: None,
         };
         self.store().put_record(&key, &record)?;
-        self.alias(step, whole, &record)?;
+        self.alias(step, whole, &record, None)?;
         drop(lock);
         line.verdict = Verdict::Miss;
         (line.content, line.duration_ms) = (Some(state.content), record.duration_ms);
@@ -208,20 +208,29 @@ impl Runner<'_> {
         whole: Option<Digest>,
         known: (StepRecord, Option<Origin>, Option<String>),
     ) -> Result<Outcome, Error> {
-        if self.purpose == Purpose::Work {
-            self.alias(step, whole, &known.0)?;
-        }
         if known.1.is_some() {
             self.ledger.lend(known.0.descriptor.digest, key);
         }
-        Ok(self.hit(step, parent, whole.unwrap_or(key), known))
+        let record = known.0.clone();
+        let outcome = self.hit(step, parent, key, known);
+        if let (Purpose::Work, Outcome::State(state)) = (self.purpose, &outcome) {
+            self.alias(step, whole, &record, state.layers.last())?;
+        }
+        self.ledger.rename(step, whole.unwrap_or(key));
+        Ok(outcome)
     }
 
     /// Lets a result be found by another key as well.
-    fn alias(&self, step: StepId, whole: Option<Digest>, record: &StepRecord) -> Result<(), Error> {
+    fn alias(
+        &self,
+        step: StepId,
+        whole: Option<Digest>,
+        record: &StepRecord,
+        layer: Option<&StateLayer>,
+    ) -> Result<(), Error> {
         let Some(whole) = whole else { return Ok(()) };
         self.store().put_record(&whole, record)?;
-        self.export(step, whole, record, None);
+        self.export(step, whole, record, layer);
         Ok(())
     }
 }
