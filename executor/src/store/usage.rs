@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use kairn_image::{Digest, ImageConfig, Manifest};
+use kairn_image::{Digest, Manifest};
 
 use super::{BuildRecord, ImageReport, Place, StepRecord, Store, unseal};
 use crate::error::Error;
@@ -235,12 +235,6 @@ impl Store {
             usage.items.push(Item { size_bytes, used_s, ..item(Kind::Mount, id, found) });
         }
         Ok(())
-    }
-
-    /// The config of a manifest that the store has.
-    pub fn config_of(&self, manifest: &Digest) -> Option<ImageConfig> {
-        let manifest = Manifest::from_bytes(&std::fs::read(self.layout().blob_path(manifest)).ok()?).ok()?;
-        ImageConfig::from_bytes(&std::fs::read(self.layout().blob_path(&manifest.config.digest)).ok()?).ok()
     }
 }
 

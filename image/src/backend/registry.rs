@@ -10,12 +10,11 @@ use crate::backend::parallel::in_parallel;
 use crate::backend::shards::{Mark, Shard, Shards, Stored, Writer, is_id};
 use crate::backend::{Backend, BackendError, Document, MAX_DOCUMENT_BYTES, Merge, Moment, Removed};
 use crate::layout::Layout;
-use crate::reference::ParseReferenceError;
 use crate::registry::{Client, Error, PushedBlob, StoredManifest};
 use crate::{Descriptor, Digest, Manifest, Reference, media_type};
 
-/// The tag of a cache whose reference has none.
-const DEFAULT_TAG: &str = "buildcache";
+/// The tag of a cache whose reference has a digest alone.
+const DEFAULT_TAG: &str = "latest";
 /// Most letters of a tag that writers' tags begin with; the registries' limit is 128.
 const TAG_LETTERS: usize = 108;
 /// Most tags of a repository that are looked through for those of writers.
@@ -40,18 +39,8 @@ pub struct RegistryBackend {
     writer: Writer,
 }
 
-/// Reads the reference of a cache, whose tag is `buildcache` unless it says another.
-///
-/// # Errors
-/// Where the text is no reference.
-pub fn reference(text: &str) -> Result<Reference, ParseReferenceError> {
-    let reference: Reference = text.parse()?;
-    let last = text.rsplit('/').next().unwrap_or_default();
-    if last.contains([':', '@']) { Ok(reference) } else { reference.tagged(DEFAULT_TAG) }
-}
-
 impl RegistryBackend {
-    /// Takes the tag of a reference for a cache, `buildcache` if it has none; a digest is of no account.
+    /// Takes the tag of a reference for a cache, `latest` if it has none; a digest is of no account.
     pub fn new(client: Arc<Client>, reference: Reference) -> Self {
         let tag = reference.tagged(reference.tag().unwrap_or(DEFAULT_TAG));
         Self { client, tag: tag.unwrap_or(reference), writer: Writer::new() }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kairn_image::backend::registry::{RegistryBackend, reference};
+use kairn_image::backend::registry::RegistryBackend;
 use kairn_image::backend::{Backend, BackendError, Moment};
 use kairn_image::{Descriptor, Digest, Manifest, Reference, media_type};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 fn backend(port: u16, name: &str) -> RegistryBackend {
-    RegistryBackend::new(Arc::new(patient_client()), reference(&format!("127.0.0.1:{port}/{name}")).unwrap())
+    RegistryBackend::new(Arc::new(patient_client()), format!("127.0.0.1:{port}/{name}").parse().unwrap())
 }
 
 fn tags(port: u16, name: &str) -> Vec<String> {
@@ -37,13 +37,13 @@ fn change(port: u16, tag: &str, change: impl FnOnce(&mut Manifest)) {
 fn a_tag_is_given_where_there_is_none() {
     let digest = Digest::of(b"");
     for (text, expected) in [
-        ("a.example/b", "a.example/b:buildcache"),
-        ("a.example:5000/b", "a.example:5000/b:buildcache"),
+        ("a.example/b", "a.example/b:latest"),
+        ("a.example:5000/b", "a.example:5000/b:latest"),
         ("a.example/b:c", "a.example/b:c"),
-        (&format!("a.example/b@{digest}"), "a.example/b:buildcache"),
+        (&format!("a.example/b@{digest}"), "a.example/b:latest"),
         (&format!("a.example/b:c@{digest}"), "a.example/b:c"),
     ] {
-        let backend = RegistryBackend::new(Arc::new(client()), reference(text).unwrap());
+        let backend = RegistryBackend::new(Arc::new(client()), text.parse().unwrap());
         assert_eq!(backend.name(), expected);
     }
 }
@@ -149,7 +149,7 @@ fn registries_that_do_not_work_are_errors_in_time() {
     let blob = Descriptor::new(media_type::OCI_LAYER, Digest::of(b"blob"), 4);
     let other = Descriptor::new(media_type::OCI_LAYER, Digest::of(b"another"), 7);
     for server in &servers {
-        let name = reference(&format!("{}/cache", server.host())).unwrap();
+        let name = format!("{}/cache", server.host()).parse().unwrap();
         let backend = RegistryBackend::new(Arc::new(client()), name);
         let start = Instant::now();
         let errors = [
