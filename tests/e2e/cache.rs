@@ -134,7 +134,7 @@ fn a_build_killed_in_the_middle_of_a_run_leaves_a_store_that_works() {
 }
 
 /// Tells whether some descendant of a process is a `sleep`.
-fn sleeps_below(pid: u32) -> bool {
+pub(crate) fn sleeps_below(pid: u32) -> bool {
     let children =
         std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().flat_map(|task| {
             let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();

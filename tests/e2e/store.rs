@@ -2,16 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::cache::sleeps_below;
 use crate::support::kairn::Invocation;
 use crate::support::{Context, Kairn, Outcome, can_run, noise, run};
 
 impl Kairn {
     fn cache<const N: usize>(&self, args: [&str; N]) -> Outcome {
         self.command("cache").args(args).run().succeeded()
+    }
+
+    /// Has everything been used an hour ago.
+    fn age_by_an_hour(&self) {
+        let script = "touch -d '1 hour ago' steps/* blobs/sha256/* trees/* stamps/* memories/* resolved/* \
+                      $(find cache-mounts -name id)";
+        run(Command::new("sh").args(["-ec", script]).current_dir(self.root()));
     }
 
     fn items(&self) -> Vec<Value> {
@@ -69,14 +77,14 @@ fn what_is_too_old_or_too_much_goes() {
     let kairn = Kairn::new();
     let (old, new) = (context(), Context::new("FROM {busybox}\nRUN echo new > /new\n"));
     let first = kairn.build(&old).run().succeeded();
-    std::thread::sleep(Duration::from_secs(3));
+    kairn.age_by_an_hour();
     let second = kairn.build(&new).run().succeeded();
-    kairn.cache(["prune", "--age", "1h"]).prints(&["0 things"]);
-    let would = kairn.cache(["prune", "--age", "2s", "--dry-run"]);
+    kairn.cache(["prune", "--age", "2h"]).prints(&["0 things"]);
+    let would = kairn.cache(["prune", "--age", "30m", "--dry-run"]);
     assert!(would.stdout.contains("[build] COPY noise /noise"), "{would}");
     assert!(would.stdout.contains("would be thrown away"), "{would}");
     let before = kairn.items().len();
-    kairn.cache(["prune", "--age", "2s"]);
+    kairn.cache(["prune", "--age", "30m"]);
     assert!(kairn.items().len() < before);
     // What was used a moment ago is there; the rest is made again, with the same result.
     let again = kairn.build(&new).with_events().run().succeeded();
@@ -103,9 +111,9 @@ fn a_build_prunes_by_itself() {
     let kairn = Kairn::new();
     let old = context();
     kairn.build(&old).args(["--prune", "off"]).run().succeeded();
-    std::thread::sleep(Duration::from_secs(3));
+    kairn.age_by_an_hour();
     let new = Context::new("FROM {busybox}\nRUN echo new > /new\n");
-    let outcome = kairn.build(&new).args(["--prune", "age=1s"]).run().succeeded();
+    let outcome = kairn.build(&new).args(["--prune", "age=30m"]).run().succeeded();
     assert!(outcome.stderr.contains("threw "), "{outcome}");
     let items = kairn.items();
     assert!(!items.iter().any(|item| item["stage"] == "build"), "{items:#?}");
@@ -120,7 +128,7 @@ fn nothing_goes_that_a_running_build_uses() {
     }
     let kairn = Kairn::new();
     let dockerfile =
-        "FROM {busybox} AS a\nRUN echo 1 > /f\nFROM a\nRUN sleep 4; cat /f\nRUN cat /f; cat /f\n";
+        "FROM {busybox} AS a\nRUN echo 1 > /f\nFROM a\nRUN sleep 5; cat /f\nRUN cat /f; cat /f\n";
     let context = Context::new(dockerfile);
     kairn.build(&Context::new("FROM {busybox} AS a\nRUN echo 1 > /f\n")).run().succeeded();
     let mut child = kairn
@@ -130,7 +138,10 @@ fn nothing_goes_that_a_running_build_uses() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("kairn starts");
-    std::thread::sleep(Duration::from_secs(2));
+    let end = Instant::now() + Duration::from_mins(1);
+    while !sleeps_below(child.id()) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     kairn.cache(["prune", "--all"]);
     assert!(kinds(&kairn.items()).contains("unpacked"), "the build's layers are there: {:#?}", kairn.items());
     Outcome::of_child(&mut child, "a build while others prune".to_owned()).succeeded();
