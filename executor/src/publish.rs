@@ -73,6 +73,7 @@ fn tag_in_store(image: &AssembledImage, tags: &[Reference], settings: &Settings)
 }
 
 fn fetch_missing(image: &AssembledImage, settings: &Settings) -> Result<(), Error> {
+    settings.puller.demand(image.layers.iter())?;
     each(&image.layers, &|layer| settings.puller.ensure_blob(layer)).map(drop)
 }
 

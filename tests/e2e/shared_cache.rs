@@ -162,6 +162,11 @@ fn an_image_carries_its_own_cache() {
     let one = Kairn::new();
     let first = inline(&one);
     assert_eq!(first.digest(), inline(&one).digest(), "the same image again");
+    // Nor does it matter what was built before, and under which names.
+    let renamed = Context::new(&TWO_STAGES.replace("AS build", "AS other").replace("=build", "=other"));
+    let renamed = renamed.file("src/a", "12345");
+    let fresh = one.build(&renamed).args(["--cache-to", "type=inline"]).run().succeeded();
+    assert_eq!(fresh.digest(), first.digest());
     let from = registry.reference("app:1");
     for cache in [from.clone(), format!("type=registry,ref={from}")] {
         let two = Kairn::new();

@@ -1,6 +1,7 @@
 //! The store: what is in it, what may go, what survives a sudden end, a full disk, damage.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use crate::cache::sleeps_below;
 use crate::support::kairn::Invocation;
+use crate::support::web::Web;
 use crate::support::{Context, Kairn, Outcome, can_run, noise, run};
 
 impl Kairn {
@@ -174,6 +176,14 @@ fn damage_is_found_and_mended() {
         let again = kairn.build(&context).args(["-t", "example.test/app:1"]).run().succeeded();
         assert_eq!(again.digest(), good.digest(), "{folder}");
     }
+    let web = Web::start(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/web"));
+    let download = Context::new(&format!("FROM scratch\nADD {}/plain.txt /f\n", web.url()));
+    kairn.build(&download).run().succeeded();
+    for kept in std::fs::read_dir(kairn.root().join("http")).expect("downloads").flatten() {
+        std::fs::write(kept.path().join("content"), "other bytes").expect("a file of the store");
+    }
+    kairn.cache(["verify"]).prints(&["thrown away: http", "1 bad"]);
+    kairn.build(&download).run().succeeded();
     kairn.build(&context).args(["--no-cache"]).run().succeeded();
     let unpacked = kairn.root().join("snapshots");
     let file = run(Command::new("find").arg(&unpacked).args(["-name", "more", "-size", "+10k"]));

@@ -7,7 +7,7 @@ use kairn_image::backend::inline::encode;
 
 use super::index::{CacheIndex, Entry};
 use crate::run::ledger::Ledger;
-use crate::store::{StepRecord, Store};
+use crate::store::{Place, StepRecord, Store};
 
 /// The cache of an image as its config has it. Layers are those of the image; of other steps only the result is known.
 pub fn document(ledger: &Ledger, of_image: &[StepId], store: &Store) -> String {
@@ -15,11 +15,13 @@ pub fn document(ledger: &Ledger, of_image: &[StepId], store: &Store) -> String {
     for (step, key) in ledger.all_keys() {
         let Some((record, _)) = store.record(&key) else { continue };
         let stored = of_image.contains(&step).then(|| record.descriptor.clone());
-        // The same image must come from the same inputs: times and evidence stay out.
+        // The same image must come from the same inputs: times, names and evidence stay out.
         let record = StepRecord {
             parts: Vec::new(),
             lists: BTreeMap::new(),
+            place: Place::default(),
             from: None,
+            evicted_s: None,
             made_s: 0,
             duration_ms: 0,
             ..record

@@ -57,6 +57,9 @@ impl Store {
                 |path: &std::path::PathBuf| check(path, &said(folder, path), self.unpacked(folder, path));
             names(folder).par_iter().try_for_each(check_one)?;
         }
+        for path in names("http") {
+            check(&path, &said("http", &path), downloaded(&path))?;
+        }
         let mut verified = verified.into_inner().expect("no holder of this lock panics");
         verified.bad.extend(
             self.layout()
@@ -134,6 +137,18 @@ fn blob(path: &Path) -> Result<Option<String>, Error> {
     io::copy(&mut fs_err::File::open(path)?, &mut hasher)?;
     let (digest, ..) = hasher.finish();
     let is_right = name_of(path) == Some(&*digest.hex());
+    Ok((!is_right).then(|| format!("its bytes have the digest {digest}")))
+}
+
+/// Whether what a server gave is still what it was; a download that is under way is none yet.
+fn downloaded(folder: &Path) -> Result<Option<String>, Error> {
+    let (content, about) = (folder.join("content"), folder.join("about"));
+    let Ok(about) = std::fs::read(about) else { return Ok(None) };
+    let about: serde_json::Value = serde_json::from_slice(&about).unwrap_or_default();
+    let mut hasher = kairn_image::digest::DigestWriter::new(io::sink());
+    io::copy(&mut fs_err::File::open(content)?, &mut hasher)?;
+    let (digest, ..) = hasher.finish();
+    let is_right = about["digest"].as_str() == Some(&*digest.to_string());
     Ok((!is_right).then(|| format!("its bytes have the digest {digest}")))
 }
 
