@@ -98,18 +98,18 @@ impl CacheIndex {
         super::import::join(documents).0
     }
 
-    /// Takes over what another document has; of two results of one key the one with a layer counts, then the older.
+    /// Takes over what another document has; of two results of one key the one with a layer counts, then the older. The
+    /// order in which documents are merged is of no account.
     pub fn merge(&mut self, other: Self) {
         for (key, entry) in other.entries {
-            let rank = |entry: &Entry| (entry.stored.is_none(), entry.record.made_s, entry.record.diff_id);
             match self.entries.get(&key) {
-                Some(known) if rank(known) <= rank(&entry) => {}
+                Some(known) if known.rank() <= entry.rank() => {}
                 _ => drop(self.entries.insert(key, entry)),
             }
         }
         for (name, mount) in other.mounts {
             match self.mounts.get(&name) {
-                Some(known) if known.made_ms >= mount.made_ms => {}
+                Some(known) if (known.made_ms, known.blob.digest) >= (mount.made_ms, mount.blob.digest) => {}
                 _ => drop(self.mounts.insert(name, mount)),
             }
         }
@@ -147,6 +147,12 @@ impl CacheIndex {
 }
 
 impl Entry {
+    /// Orders what is known of one key: the least counts.
+    fn rank(&self) -> (bool, u64, Digest, Option<Digest>) {
+        let stored = self.stored.as_ref().map(|stored| stored.digest);
+        (stored.is_none(), self.record.made_s, self.record.diff_id, stored)
+    }
+
     /// Whether the entry can be right: its blobs are layers of a size that layers have.
     fn is_possible(&self) -> bool {
         let is_layer = |blob: &Descriptor| {
@@ -154,5 +160,115 @@ impl Entry {
             known.contains(&media_type::to_oci(&blob.media_type)) && blob.size > 0
         };
         is_layer(&self.record.descriptor) && self.stored.as_ref().is_none_or(is_layer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn digest(number: u8) -> Digest {
+        Digest::of(&[number])
+    }
+
+    fn layer(number: u8) -> Value {
+        json!({ "mediaType": media_type::OCI_LAYER_GZIP, "digest": digest(number), "size": 7 })
+    }
+
+    fn entry(result: u8, made_s: u64, stored: Option<u8>) -> Value {
+        let mut entry = json!({
+            "diff_id": digest(result), "descriptor": layer(result), "layer_content": digest(result),
+            "newest_mtime": 0, "duration_ms": 1, "made_s": made_s,
+        });
+        if let Some(stored) = stored {
+            entry["stored"] = layer(stored);
+        }
+        entry
+    }
+
+    fn document(entries: &[(u8, Value)], mounts: &[(u8, Value)]) -> Vec<u8> {
+        let entries: BTreeMap<String, &Value> =
+            entries.iter().map(|(key, entry)| (digest(*key).to_string(), entry)).collect();
+        let mounts: BTreeMap<String, &Value> =
+            mounts.iter().map(|(name, mount)| (digest(*name).hex(), mount)).collect();
+        json!({ "version": 1, "entries": entries, "mounts": mounts }).to_string().into_bytes()
+    }
+
+    #[test]
+    fn what_cannot_be_right_is_left_out() {
+        let with = |field: &str, value: Value| {
+            let mut entry = entry(1, 1, Some(1));
+            entry[field] = value;
+            entry
+        };
+        let good = document(&[(1, entry(1, 1, Some(1))), (2, entry(2, 1, None))], &[]);
+        assert_eq!(CacheIndex::parse(&good).map(|(index, wrong)| (index.entries.len(), wrong)), Ok((2, 0)));
+        for bad in [
+            with("descriptor", json!({ "mediaType": "text/plain", "digest": digest(1), "size": 7 })),
+            with("stored", json!({ "mediaType": media_type::OCI_LAYER, "digest": digest(1), "size": 0 })),
+            with("stored", json!({ "mediaType": media_type::OCI_LAYER, "digest": "sha512:00", "size": 7 })),
+            with("stored", json!({ "mediaType": media_type::OCI_LAYER, "digest": digest(1), "size": -7 })),
+            with("diff_id", json!("../../etc/passwd")),
+            with("made_s", json!("yesterday")),
+            json!(null),
+        ] {
+            let document = document(&[(1, bad.clone()), (2, entry(2, 1, None))], &[]);
+            let read = CacheIndex::parse(&document).map(|(index, wrong)| (index.entries.len(), wrong));
+            assert_eq!(read, Ok((1, 1)), "{bad}");
+        }
+        for text in ["", "[]", "{}", r#"{"version":2}"#, r#"{"version":1,"entries":[]}"#] {
+            assert!(CacheIndex::parse(text.as_bytes()).is_err(), "{text}");
+        }
+        let outside = json!({ "version": 1, "mounts": { "../x": { "id": "x", "blob": layer(1), "diff_id": digest(1), "made_ms": 1 } } });
+        let read = CacheIndex::parse(outside.to_string().as_bytes());
+        assert_eq!(read.map(|(index, wrong)| (index.mounts.len(), wrong)), Ok((0, 1)));
+    }
+
+    #[test]
+    fn what_is_missing_is_forgotten() {
+        let (mut index, _) =
+            CacheIndex::parse(&document(&[(1, entry(1, 1, Some(1)))], &[])).expect("a document");
+        index.forget(&[digest(1)].into());
+        assert_eq!(index.entries[&digest(1)].stored, None);
+        assert_eq!(index.to_document().blobs, []);
+    }
+
+    fn any_document() -> impl Strategy<Value = Vec<u8>> {
+        let entries = prop::collection::vec((0_u8..3, 0_u8..3, 0_u64..2, prop::option::of(0_u8..2)), 0..4);
+        let mounts = prop::collection::vec((0_u8..2, 0_u8..3, 0_u64..2), 0..3);
+        (entries, mounts).prop_map(|(entries, mounts)| {
+            let entries: Vec<_> = entries
+                .into_iter()
+                .map(|(key, result, made_s, stored)| (key, entry(result, made_s, stored)))
+                .collect();
+            let mounts: Vec<_> = mounts
+                .into_iter()
+                .map(|(name, blob, made_ms)| {
+                    let diff_id = digest(blob);
+                    (name, json!({ "id": "x", "blob": layer(blob), "diff_id": diff_id, "made_ms": made_ms }))
+                })
+                .collect();
+            document(&entries, &mounts)
+        })
+    }
+
+    proptest! {
+        /// Whoever merges, and in whichever order, comes to the same.
+        #[test]
+        fn the_order_of_merging_is_of_no_account(documents in prop::collection::vec(any_document(), 0..4)) {
+            let forwards = CacheIndex::joined(&documents);
+            let backwards: Vec<_> = documents.iter().rev().cloned().collect();
+            prop_assert_eq!(&forwards, &CacheIndex::joined(&backwards));
+            let twice: Vec<_> = documents.iter().chain(&documents).cloned().collect();
+            prop_assert_eq!(&forwards, &CacheIndex::joined(&twice));
+        }
+
+        #[test]
+        fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = CacheIndex::parse(&bytes);
+        }
     }
 }
