@@ -144,7 +144,8 @@ impl Store {
         let nanoseconds = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |time| time.as_nanos());
-        let name = format!("{}-{nanoseconds:020}-{:08x}", prefix(&record.project), std::process::id());
+        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), nanoseconds);
+        let name = format!("{}-{nanoseconds:020}-{random:016x}", prefix(&record.project));
         self.write_file(&self.root().join("builds").join(name), &bytes)?;
         let mut all = self.builds(Some(&record.project));
         all.sort_by(|a, b| b.0.cmp(&a.0));

@@ -70,9 +70,15 @@ impl Store {
     /// Fails where the disk does.
     pub fn running(&self) -> Result<Running, Error> {
         let _claim = self.claim()?;
-        let name = format!("running-{}-{}", std::process::id(), now_s());
-        let path = self.root().join("locks").join(name);
-        let lock = File::create(&path).named("create", &path)?;
+        let locks = self.root().join("locks");
+        // Processes of several containers may have one number.
+        let file = tempfile::Builder::new()
+            .prefix("running-")
+            .tempfile_in(&locks)
+            .map_err(|e| Error::world(format!("cannot make a file in `{}`", locks.display()), e))?;
+        let (lock, path) = file
+            .keep()
+            .map_err(|e| Error::world(format!("cannot keep a file in `{}`", locks.display()), e))?;
         lock.lock().named("lock", &path)?;
         Ok(Running { path, _lock: lock })
     }
