@@ -1,8 +1,10 @@
 //! Caches that machines share: what the next machine finds, and what a bad cache costs.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::cache::sleeps_below;
 use crate::support::kairn::Invocation;
 use crate::support::{
     Context, Harm, Image, Kairn, Outcome, Pod, Profile, Proxy, Registry, bases, can_run, run, test_dir,
@@ -206,6 +208,35 @@ fn a_build_that_fails_keeps_what_it_did() {
     assert_eq!(failing.code, 1, "{failing}");
     let again = with_cache(Kairn::new().build(&context), "--cache-from", &from).run();
     assert_eq!(again.steps_run(), ["RUN test -e /nothing".to_owned()].into(), "{again}");
+}
+
+#[test]
+fn steps_are_kept_as_they_finish() {
+    if !can_run() {
+        return;
+    }
+    let registry = Registry::start();
+    let cache = format!("type=registry,registry.insecure=true,ref={}", registry.reference("cache:main"));
+    let context = Context::new("FROM {busybox}\nRUN echo kept > /kept\nRUN sleep 100\n");
+    let kairn = Kairn::new();
+    let build = kairn.build(&context).args(["--cache-to", &format!("{cache},mode=max")]);
+    let mut command = build.to_command();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kairn starts");
+    let foreseen = || {
+        let other = Kairn::new();
+        let explain = other.on("explain", &context).args(["--dry-run", "--cache-from", &cache]);
+        explain.run().succeeded().stdout
+    };
+    let end = Instant::now() + Duration::from_mins(1);
+    while !foreseen().contains("1 cached, 1 to run") && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert!(sleeps_below(child.id()), "the build goes on meanwhile");
+    child.kill().expect("kairn is killed");
+    let killed = Outcome::of_child(&mut child, "a build that is killed".to_owned());
+    assert_eq!(killed.code, 137, "{killed}");
+    assert!(foreseen().contains("1 cached, 1 to run"), "and what it did is there");
+    kairn.assert_nothing_left();
 }
 
 #[test]

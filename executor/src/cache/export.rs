@@ -4,7 +4,7 @@
 //! and at the end, also of a build that fails. A place that fails is left alone, and said once.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,12 @@ use crate::store::{StepRecord, Store};
 
 /// How often the list is written while the build goes on.
 const INTERVAL: Duration = Duration::from_secs(20);
+
+/// When it is written for the first time, at the earliest: a short build writes it once.
+const FIRST: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether the list has to be written.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How long a list is waited for, read or written.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
@@ -79,7 +85,8 @@ struct Upload {
     own: Mutex<CacheIndex>,
     /// What was there before; read when the first step comes.
     known: Mutex<Option<Arc<CacheIndex>>>,
-    written: Mutex<Instant>,
+    /// When the list was written last, and how many entries it had.
+    written: Mutex<(Instant, usize)>,
     problem: Mutex<Option<String>>,
     sent_bytes: Mutex<u64>,
 }
@@ -196,7 +203,7 @@ impl Upload {
             events: events.clone(),
             own: Mutex::default(),
             known: Mutex::default(),
-            written: Mutex::new(Instant::now()),
+            written: Mutex::new((Instant::now(), 0)),
             problem: Mutex::default(),
             sent_bytes: Mutex::default(),
         }
@@ -217,26 +224,37 @@ impl Upload {
 
     fn work(&self, receiver: &Mutex<Receiver<Work>>) {
         loop {
-            let next = receiver.lock().expect("no holder of this lock panics").recv();
-            let Ok(work) = next else { return };
-            if !self.is_well() {
-                continue;
-            }
-            if let Err(problem) = self.upload(work) {
-                self.fail(problem);
-            }
-            let is_due = {
-                let mut written = self.written.lock().expect("no holder of this lock panics");
-                let is_due = written.elapsed() > INTERVAL;
-                if is_due {
-                    *written = Instant::now();
+            let next = receiver.lock().expect("no holder of this lock panics").recv_timeout(LOOK);
+            match next {
+                Ok(_) if !self.is_well() => {}
+                Ok(work) => {
+                    if let Err(problem) = self.upload(work) {
+                        self.fail(problem);
+                    }
                 }
-                is_due
-            };
-            if is_due {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.is_due() {
                 self.publish(Moment::Midway);
             }
         }
+    }
+
+    /// Whether the list is to be written now; then nobody else is told so for a while.
+    fn is_due(&self) -> bool {
+        let count = {
+            let own = self.own.lock().expect("no holder of this lock panics");
+            own.entries.len() + own.mounts.len()
+        };
+        let mut written = self.written.lock().expect("no holder of this lock panics");
+        let (when, known) = *written;
+        let pause = if known == 0 { FIRST } else { INTERVAL };
+        let is_due = count != known && when.elapsed() > pause;
+        if is_due {
+            *written = (Instant::now(), count);
+        }
+        is_due
     }
 
     /// Uploads what a step gave, unless it is there.
