@@ -450,6 +450,26 @@ fn restore(kept: &Path, context: &Path) {
 }
 
 #[test]
+fn files_of_a_stage_are_named_too() {
+    if !can_run() {
+        return;
+    }
+    let kairn = Kairn::new();
+    let context = Context::new(
+        "FROM {busybox} AS build\nCOPY f /f\nRUN mkdir /out && cp /f /out/a && echo same > /out/b\n\
+         FROM scratch\nCOPY --from=build /out /out\n",
+    )
+    .file("f", "1");
+    kairn.build(&context).run().succeeded();
+    context.write("f", b"2");
+    kairn.build(&context).run().succeeded();
+    let told = steps(&explain(&kairn, &context));
+    let causes = &told.last().expect("steps").causes;
+    assert!(causes[0].starts_with("its input `RUN mkdir /out"), "{causes:?}");
+    assert_eq!(causes[1], "in what is copied of it, the content of `out/a` changed");
+}
+
+#[test]
 fn a_base_that_moved_is_named() {
     if !can_run() {
         return;

@@ -9,7 +9,7 @@ use kairn_image::Digest;
 
 use super::compare::{Texts, changed_inputs, own_changes, secrets};
 use super::lists::{self, FileList};
-use super::{Cause, Change, short};
+use super::{Cause, Change, FileChange, short};
 use crate::cache::Remotes;
 use crate::store::{BuildRecord, Place, StepRecord, Store, Verdict};
 
@@ -119,7 +119,15 @@ impl<'a> Explainer<'a> {
         let old = &before.record.parts;
         let mut causes = own_changes(old, &parts.parts, &texts);
         for name in changed_inputs(old, &parts.parts) {
-            causes.extend(self.input_change(step, &name, files.get(&name), before));
+            let change = self.input_change(step, &name, files.get(&name), before);
+            let is_upstream = matches!(change, Some(Cause::Upstream { .. }));
+            causes.extend(change);
+            if let Some((changes, count)) = self.file_changes(&name, files.get(&name), before)
+                && is_upstream
+            {
+                let place = "what is copied of it".to_owned();
+                causes.push(Cause::Files { place, changes, count });
+            }
         }
         if causes.is_empty() {
             causes.extend(secrets(&parts.parts).into_iter().map(|id| Cause::Secret { id: id.to_owned() }));
@@ -149,10 +157,9 @@ impl<'a> Explainer<'a> {
                 } else {
                     format!("the context `{context}`")
                 };
-                let old = before.record.lists.get(name).and_then(|list| self.list(&list.digest, list.size));
-                match old.zip(files).map(|(old, new)| lists::differences(&old, new)) {
-                    Some((changes, count)) if count > 0 => Cause::Files { place: at, changes, count },
-                    _ => Cause::Field(Change { name: format!("what is in {at}"), old: None, new: None }),
+                match self.file_changes(name, files, before) {
+                    Some((changes, count)) => Cause::Files { place: at, changes, count },
+                    None => Cause::Field(Change { name: format!("what is in {at}"), old: None, new: None }),
                 }
             }
             Op::Http(HttpOp { url: what, .. }) | Op::Git(GitOp { remote: what, .. }) => {
@@ -170,6 +177,18 @@ impl<'a> Explainer<'a> {
                 Cause::Upstream { stage: place.stage, text: place.text }
             }
         })
+    }
+
+    /// Which of the files behind an input changed, where both lists are known.
+    fn file_changes(
+        &self,
+        name: &str,
+        files: Option<&FileList>,
+        before: &Before,
+    ) -> Option<(Vec<FileChange>, usize)> {
+        let list = before.record.lists.get(name)?;
+        let old = self.list(&list.digest, list.size)?;
+        Some(lists::differences(&old, files?)).filter(|(_, count)| *count > 0)
     }
 
     fn base_change(&self, image: &ImageOp, before: &Before) -> Cause {

@@ -29,6 +29,9 @@ use crate::store::Verdict;
 use crate::tree::{LayerTree, NodeKind};
 use crate::users::{self, Owner};
 
+/// Most files of a stage that are kept by name.
+const LISTED: usize = 2000;
+
 /// What a COPY takes from each of its inputs.
 type Selections = BTreeMap<u16, Vec<Selected>>;
 
@@ -69,9 +72,9 @@ impl Runner<'_> {
             Outcome::Context(_) | Outcome::Open => None,
         });
         let states: Vec<_> = states.collect();
-        let (listed, read) = (selections.clone(), digests.clone());
-        let files = || lists(op, &inputs, &listed, &read);
         if states.is_empty() {
+            let (listed, read) = (selections.clone(), digests.clone());
+            let files = || self.lists(op, &inputs, &listed, &read);
             return self.cached(step, &parent, parts(&contents), None, &files, || {
                 self.copy_files(step, op, &parent, &inputs, selections, &digests)
             });
@@ -91,6 +94,8 @@ impl Runner<'_> {
             contents.insert(number, select::selection_digest(op, &selected, Top::Emptied, &tree, &|_| None)?);
             selections.insert(number, selected);
         }
+        let (listed, read) = (selections.clone(), digests.clone());
+        let files = || self.lists(op, &inputs, &listed, &read);
         self.cached(step, &parent, parts(&contents), Some(whole), &files, || {
             self.copy_files(step, op, &parent, &inputs, selections, &digests)
         })
@@ -144,6 +149,35 @@ impl Runner<'_> {
         Ok(Made { layer, tree: plan.tree, snapshot: None })
     }
 
+    /// The files that a COPY takes, by the parts of its key.
+    fn lists(
+        &self,
+        op: &CopyOp,
+        inputs: &BTreeMap<u16, Outcome>,
+        selections: &Selections,
+        digests: &Digests,
+    ) -> Result<BTreeMap<String, FileList>, Error> {
+        let mut lists = BTreeMap::new();
+        for (number, input) in inputs {
+            let contents = |path: &[u8]| digests.get(number).and_then(|read| read.get(path)).copied();
+            let list = match input {
+                Outcome::Context(context) => {
+                    select::list(op, &selections[number], Top::Emptied, &context.view()?.tree, &contents)?
+                }
+                Outcome::State(state) => {
+                    let tree = self.layers.tree(state)?;
+                    select::list(op, &selections[number], Top::Emptied, &tree, &contents)?
+                }
+                Outcome::Open => unreachable!("a step whose inputs are open is not run"),
+            };
+            // Of a stage's files the step that made them says enough, where they are many.
+            if matches!(input, Outcome::Context(_)) || list.len() <= LISTED {
+                lists.insert(format!("input.{}", Input::Source(*number)), list);
+            }
+        }
+        Ok(lists)
+    }
+
     /// Resolves `--chown`; as in BuildKit, an unknown name means root.
     fn owner(&self, step: StepId, chown: &str, parent: &State) -> Result<Owner, Error> {
         let (passwd, group) = if users::needs_names(chown) {
@@ -158,23 +192,6 @@ impl Runner<'_> {
             Owner { uid: 0, gid: 0 }
         }))
     }
-}
-
-/// The files that a COPY takes of contexts, by the parts of its key.
-fn lists(
-    op: &CopyOp,
-    inputs: &BTreeMap<u16, Outcome>,
-    selections: &Selections,
-    digests: &Digests,
-) -> Result<BTreeMap<String, FileList>, Error> {
-    let mut lists = BTreeMap::new();
-    for (number, input) in inputs {
-        let Outcome::Context(context) = input else { continue };
-        let contents = |path: &[u8]| digests[number].get(path).copied();
-        let list = select::list(op, &selections[number], Top::Emptied, &context.view()?.tree, &contents)?;
-        lists.insert(format!("input.{}", Input::Source(*number)), list);
-    }
-    Ok(lists)
 }
 
 /// What a COPY takes of a context, the contents of that, and a digest of both.
