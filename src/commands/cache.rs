@@ -1,11 +1,10 @@
 //! `kairn cache`: what the store holds, and throwing away what is not needed.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use kairn_executor::cache::CacheIndex;
 use kairn_executor::explain::{bytes, date};
-use kairn_executor::store::{Budget, Item, Kind, Store, Usage};
+use kairn_executor::store::{Budget, Item, Kind, Store, Usage, now_s};
 use serde_json::{Value, json};
 
 use crate::args::{Cache, CacheCommand, CachePrune, CacheView, Form};
@@ -218,8 +217,4 @@ fn verify(view: &CacheView) -> Result<(), Failure> {
         println!("{} things checked, {} bad", verified.checked, verified.bad.len());
     }
     Ok(())
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

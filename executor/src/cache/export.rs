@@ -120,19 +120,9 @@ impl Exporter {
         Self { targets: uploads, threads: Mutex::new(threads), senders: Mutex::new(senders) }
     }
 
-    /// Whether nothing is to be written.
-    pub fn is_empty(&self) -> bool {
-        self.targets.is_empty()
-    }
-
     /// Whether cache mounts are to be written.
     pub fn wants_mounts(&self) -> bool {
         self.targets.iter().any(|upload| upload.target.mounts && upload.is_well())
-    }
-
-    /// Whether some target wants a step's layer.
-    pub fn wants_layer(&self, is_of_image: bool) -> bool {
-        self.targets.iter().any(|upload| upload.is_well() && upload.target.wants(is_of_image))
     }
 
     /// Takes what a step gave; `is_of_image` says whether its layer is one of an image's. Returns at once.
@@ -337,14 +327,10 @@ impl Upload {
     }
 
     fn publish(&self, moment: Moment) {
-        let is_empty = {
-            let own = self.own.lock().expect("no holder of this lock panics");
-            own.entries.is_empty() && own.mounts.is_empty()
-        };
-        if is_empty || !self.is_well() {
+        let own = self.own.lock().expect("no holder of this lock panics").clone();
+        if own.entries.is_empty() && own.mounts.is_empty() || !self.is_well() {
             return;
         }
-        let own = self.own.lock().expect("no holder of this lock panics").clone();
         let mut missing = BTreeSet::new();
         for _ in 0..TRIES {
             let (backend, mine, without) = (Arc::clone(&self.target.backend), own.clone(), missing.clone());

@@ -55,17 +55,19 @@ impl Runner<'_> {
         let key = parts.key().0;
         let name = whole.unwrap_or(key);
         let reason = match self.known(step, &key) {
-            Known::Result(known) => return self.hit_by(step, parent, key, whole, *known),
+            Known::Result(known) => return self.hit(step, parent, key, whole, *known),
             Known::Nothing(reason) => reason,
         };
         let lock = match self.purpose {
             Purpose::Work => Some(self.store().lock(&format!("step-{}", key.hex()))?),
             Purpose::Look => None,
         };
-        if reason.is_none()
+        // Another build may have done it meanwhile.
+        if lock.is_some()
+            && reason.is_none()
             && let Known::Result(known) = self.known(step, &key)
         {
-            return self.hit_by(step, parent, key, whole, *known);
+            return self.hit(step, parent, key, whole, *known);
         }
         let files = files()?;
         let causes = reason.unwrap_or_else(|| self.explainer.causes(step, &name, &parts, &files));
@@ -154,23 +156,26 @@ impl Runner<'_> {
         }
     }
 
-    /// Takes a result that is known.
-    pub(super) fn hit(
+    /// Takes a result that is known by one key, and lets it be found by another as well.
+    fn hit(
         &self,
         step: StepId,
         parent: &State,
         key: Digest,
+        whole: Option<Digest>,
         (record, origin, from): (StepRecord, Option<Origin>, Option<String>),
-    ) -> Outcome {
+    ) -> Result<Outcome, Error> {
         if origin.is_some() {
-            self.ledger.lend(record.descriptor.digest, key);
+            for key in [Some(key), whole].into_iter().flatten() {
+                self.ledger.lend(record.descriptor.digest, key);
+            }
         }
         let is_news = !self.ledger.has(step);
         let state = parent.with_layer_from(record.layer(), origin);
         self.ledger.note(
             step,
             Line {
-                key: Some(key),
+                key: Some(whole.unwrap_or(key)),
                 content: Some(state.content),
                 duration_ms: record.duration_ms,
                 size_bytes: record.descriptor.size,
@@ -178,46 +183,33 @@ impl Runner<'_> {
             },
         );
         self.export(step, key, &record, state.layers.last());
+        if self.purpose == Purpose::Work {
+            self.alias(step, whole, &record, state.layers.last())?;
+        }
         if is_news {
             self.events.step(step, EventKind::Finished(Completion::Cached { from }));
         }
-        Outcome::state(state)
+        Ok(Outcome::state(state))
     }
 
     /// Gives a result to the shared caches that are written.
-    pub(super) fn export(&self, step: StepId, key: Digest, record: &StepRecord, layer: Option<&StateLayer>) {
+    fn export(&self, step: StepId, key: Digest, record: &StepRecord, layer: Option<&StateLayer>) {
         if let Some(exporter) = self.exporter {
             exporter.step(key, record, layer, self.of_images.contains(&step));
         }
     }
 
     /// The result of a key, if it is known; nothing is done for it.
-    pub(super) fn look_up(&self, step: StepId, parent: &State, key: Digest) -> Option<Outcome> {
-        match self.known(step, &key) {
-            Known::Result(known) => Some(self.hit(step, parent, key, *known)),
-            Known::Nothing(_) => None,
-        }
-    }
-
-    /// Takes a result that is known by one key, and lets it be found by another as well.
-    fn hit_by(
+    pub(super) fn look_up(
         &self,
         step: StepId,
         parent: &State,
         key: Digest,
-        whole: Option<Digest>,
-        known: (StepRecord, Option<Origin>, Option<String>),
-    ) -> Result<Outcome, Error> {
-        if known.1.is_some() {
-            self.ledger.lend(known.0.descriptor.digest, key);
+    ) -> Result<Option<Outcome>, Error> {
+        match self.known(step, &key) {
+            Known::Result(known) => self.hit(step, parent, key, None, *known).map(Some),
+            Known::Nothing(_) => Ok(None),
         }
-        let record = known.0.clone();
-        let outcome = self.hit(step, parent, key, known);
-        if let (Purpose::Work, Outcome::State(state)) = (self.purpose, &outcome) {
-            self.alias(step, whole, &record, state.layers.last())?;
-        }
-        self.ledger.rename(step, whole.unwrap_or(key));
-        Ok(outcome)
     }
 
     /// Lets a result be found by another key as well.

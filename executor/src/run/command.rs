@@ -53,7 +53,7 @@ impl Runner<'_> {
         }
         // A mounted state is known as a whole without looking into it; where it changed, what is mounted may not have.
         let whole = whole.key().0;
-        if let Some(outcome) = self.look_up(step, &parent, whole) {
+        if let Some(outcome) = self.look_up(step, &parent, whole)? {
             return Ok(outcome);
         }
         if self.purpose == Purpose::Look && !states.iter().all(|state| self.layers.has_tree(state)) {

@@ -73,15 +73,14 @@ impl Runner<'_> {
         });
         let states: Vec<_> = states.collect();
         if states.is_empty() {
-            let (listed, read) = (selections.clone(), digests.clone());
-            let files = || self.lists(op, &inputs, &listed, &read);
+            let files = || self.lists(op, &inputs, &selections, &digests);
             return self.cached(step, &parent, parts(&contents), None, &files, || {
-                self.copy_files(step, op, &parent, &inputs, selections, &digests)
+                self.copy_files(step, op, &parent, &inputs, &selections, &digests)
             });
         }
         // A source's whole state is known without looking into it; where it changed, what is copied may not have.
         let whole = parts(&contents).key().0;
-        if let Some(outcome) = self.look_up(step, &parent, whole) {
+        if let Some(outcome) = self.look_up(step, &parent, whole)? {
             return Ok(outcome);
         }
         if self.purpose == Purpose::Look && !states.iter().all(|(_, state)| self.layers.has_tree(state)) {
@@ -94,10 +93,9 @@ impl Runner<'_> {
             contents.insert(number, select::selection_digest(op, &selected, Top::Emptied, &tree, &|_| None)?);
             selections.insert(number, selected);
         }
-        let (listed, read) = (selections.clone(), digests.clone());
-        let files = || self.lists(op, &inputs, &listed, &read);
+        let files = || self.lists(op, &inputs, &selections, &digests);
         self.cached(step, &parent, parts(&contents), Some(whole), &files, || {
-            self.copy_files(step, op, &parent, &inputs, selections, &digests)
+            self.copy_files(step, op, &parent, &inputs, &selections, &digests)
         })
     }
 
@@ -107,7 +105,7 @@ impl Runner<'_> {
         op: &CopyOp,
         parent: &State,
         inputs: &BTreeMap<u16, Outcome>,
-        selections: Selections,
+        selections: &Selections,
         digests: &Digests,
     ) -> Result<Made, Error> {
         let view = |input: &Outcome| match input {
@@ -117,9 +115,9 @@ impl Runner<'_> {
         };
         let views: BTreeMap<u16, View> =
             inputs.iter().map(|(&number, input)| Ok((number, view(input)?))).collect::<Result<_, Error>>()?;
-        let mut items: Vec<(u16, Selected)> = selections
-            .into_iter()
-            .flat_map(|(number, selected)| selected.into_iter().map(move |item| (number, item)))
+        let mut items: Vec<(u16, &Selected)> = selections
+            .iter()
+            .flat_map(|(&number, selected)| selected.iter().map(move |item| (number, item)))
             .collect();
         items.sort_by_key(|(_, item)| item.source);
         let dest = self.layers.tree(parent)?;

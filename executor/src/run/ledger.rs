@@ -52,13 +52,6 @@ impl Ledger {
         }
     }
 
-    /// Says by which key a step is known in the end.
-    pub fn rename(&self, step: StepId, key: Digest) {
-        if let Some(line) = self.lines.lock().expect("no holder of this lock panics").get_mut(&step) {
-            line.key = Some(key);
-        }
-    }
-
     /// Says whether something is known of a step.
     pub fn has(&self, step: StepId) -> bool {
         self.lines.lock().expect("no holder of this lock panics").contains_key(&step)

@@ -22,7 +22,7 @@ use kairn_image::Digest;
 use super::{Outcome, Runner};
 use crate::cache::mounts::restore;
 use crate::context::Context;
-use crate::copy::select::Top;
+use crate::copy::select::{Selected, Top};
 use crate::copy::{View, select};
 use crate::error::{Error, Named as _, host_path};
 use crate::events::EventKind;
@@ -103,11 +103,21 @@ fn carry(client: &UnixStream, agent: &UnixStream) {
 
 /// Digests what a mount shows of a context.
 pub(super) fn content_of(context: &Context, source: &str) -> Result<Digest, Error> {
+    let (op, selected, digests) = shown(context, source)?;
+    let tree = &context.view()?.tree;
+    select::selection_digest(&op, &selected, Top::Shown, tree, &|path| digests.get(path).copied())
+}
+
+/// A copy of all that a mount shows, what it selects, and the contents that were read for it.
+type Shown = (CopyOp, Vec<Selected>, BTreeMap<Vec<u8>, [u8; 32]>);
+
+/// Finds what a mount shows of a context.
+fn shown(context: &Context, source: &str) -> Result<Shown, Error> {
     let op = whole(source);
     let tree = &context.view()?.tree;
     let selected = select::select(&op, 0, tree)?;
     let digests = context.digests(select::unread(&op, &selected, tree)?)?;
-    select::selection_digest(&op, &selected, Top::Shown, tree, &|path| digests.get(path).copied())
+    Ok((op, selected, digests))
 }
 
 /// Digests what a mount shows of a state.
@@ -119,10 +129,8 @@ pub(super) fn content_of_tree(tree: &StackedTree, source: &str) -> Result<Digest
 
 /// Lists what a mount shows of a context.
 pub(super) fn list_of(context: &Context, source: &str) -> Result<FileList, Error> {
-    let op = whole(source);
+    let (op, selected, digests) = shown(context, source)?;
     let tree = &context.view()?.tree;
-    let selected = select::select(&op, 0, tree)?;
-    let digests = context.digests(select::unread(&op, &selected, tree)?)?;
     select::list(&op, &selected, Top::Shown, tree, &|path| digests.get(path).copied())
 }
 

@@ -39,8 +39,8 @@ use kairn_image::{Digest, Platform};
 pub use history::{BuildRecord, ImageReport, StepReport, Verdict};
 pub use memory::ContextMemory;
 pub use prune::{Budget, Pruned, Running};
-pub use records::{Place, StepRecord};
-pub(crate) use records::{now_ms, now_s};
+pub(crate) use records::now_ms;
+pub use records::{Place, StepRecord, now_s};
 pub use usage::{Item, Kind, Usage};
 pub use verify::Verified;
 
@@ -183,10 +183,7 @@ impl Store {
     ///
     /// What is touched under it stays until this build is over.
     fn claim(&self) -> Result<StoreLock, Error> {
-        let path = self.root.join("locks").join(prune::LOCK);
-        let file = File::options().create(true).append(true).open(&path).named("open", &path)?;
-        file.lock_shared().named("lock", &path)?;
-        Ok(StoreLock { _file: file })
+        self.prune_lock(File::lock_shared)
     }
 
     /// Says that something is in use now. That it cannot be said does no harm.

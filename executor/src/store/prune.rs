@@ -12,7 +12,7 @@ use super::{Kind, StepRecord, Store, StoreLock, now_s, remove_tree};
 use crate::error::{Error, Named as _};
 
 /// The lock that keeps pruning from taking anything, by its name among the locks.
-pub(super) const LOCK: &str = "prune";
+const LOCK: &str = "prune";
 
 /// How often pruning by itself looks.
 const PAUSE: Duration = Duration::from_hours(1);
@@ -155,10 +155,14 @@ impl Store {
     }
 
     /// Keeps all builds from beginning to use anything.
-    pub(super) fn alone(&self) -> Result<StoreLock, Error> {
+    fn alone(&self) -> Result<StoreLock, Error> {
+        self.prune_lock(File::lock)
+    }
+
+    pub(super) fn prune_lock(&self, take: fn(&File) -> std::io::Result<()>) -> Result<StoreLock, Error> {
         let path = self.root().join("locks").join(LOCK);
         let file = File::options().create(true).append(true).open(&path).named("open", &path)?;
-        file.lock().named("lock", &path)?;
+        take(&file).named("lock", &path)?;
         Ok(StoreLock { _file: file })
     }
 

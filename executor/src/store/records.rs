@@ -76,7 +76,7 @@ impl StepRecord {
 }
 
 /// Now, in seconds from the Unix epoch.
-pub(crate) fn now_s() -> u64 {
+pub fn now_s() -> u64 {
     now_ms() / 1000
 }
 

@@ -20,9 +20,26 @@ pub mod registry;
 mod shards;
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use crate::layout::Layout;
+use crate::registry::{Config, Proxies};
 use crate::{Descriptor, Digest};
+
+/// Longest wait for a service to take a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for more of what a service says.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How services other than registries are spoken to: with the proxies of an environment.
+fn service_config(env: &dyn Fn(&str) -> Option<String>) -> Config {
+    Config {
+        proxies: Proxies::of(env),
+        connect_timeout: CONNECT_TIMEOUT,
+        read_timeout: READ_TIMEOUT,
+        ..Config::default()
+    }
+}
 
 /// A document and the blobs that it speaks of.
 #[derive(Clone, Debug, PartialEq, Eq)]

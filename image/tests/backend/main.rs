@@ -129,6 +129,16 @@ fn blobs_go_there_and_back(backend: &dyn Backend) {
     }
 }
 
+/// Puts a blob that goes in several pieces, and fetches it.
+fn a_large_blob_goes_there_and_back(backend: &dyn Backend) {
+    let (_folder, here) = layout();
+    let (_folder, there) = layout();
+    let bytes: Vec<u8> = (0..5 << 20_u32).flat_map(u32::to_le_bytes).collect();
+    let blob = put(backend, &here, &bytes);
+    backend.fetch_blob(&blob, &there).unwrap();
+    assert_eq!(there.read_blob(&blob).unwrap(), bytes);
+}
+
 /// The causes of an error, in one line.
 fn told(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());

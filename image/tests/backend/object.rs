@@ -13,7 +13,10 @@ use kairn_image::backend::{Backend, BackendError, Moment};
 use kairn_image::{Descriptor, Digest, media_type};
 
 use crate::server::{Reply, Request, Server};
-use crate::{blobs_go_there_and_back, document, layout, line, lines, nothing_is_lost, publish, put, told};
+use crate::{
+    a_large_blob_goes_there_and_back, blobs_go_there_and_back, document, layout, line, lines,
+    nothing_is_lost, publish, put, told,
+};
 
 /// Objects in an answer to a listing.
 const PAGE: usize = 7;
@@ -158,14 +161,8 @@ fn blobs_go_to_an_object_store_and_back() {
     let backend = backend(&server, "kairn");
     assert!(backend.load().unwrap().is_empty());
     blobs_go_there_and_back(&backend);
-    // In three parts.
-    let (_folder, here) = layout();
-    let (_folder, there) = layout();
-    let bytes: Vec<u8> = (0..5 << 20_u32).flat_map(u32::to_le_bytes).collect();
-    let blob = put(&backend, &here, &bytes);
-    assert_eq!(bucket.lock().unwrap().parts.len(), 3);
-    backend.fetch_blob(&blob, &there).unwrap();
-    assert_eq!(there.read_blob(&blob).unwrap(), bytes);
+    a_large_blob_goes_there_and_back(&backend);
+    assert_eq!(bucket.lock().unwrap().parts.len(), 3, "in three parts");
 }
 
 #[test]
@@ -246,7 +243,6 @@ fn stores_that_do_not_work_are_errors() {
 }
 
 #[test]
-#[ignore = "it takes a minute or more"]
 fn stores_that_say_nothing_are_errors() {
     let silent = || Reply { pause: Duration::from_mins(10), ..Reply::bytes(b"another") };
     are_errors(&Server::start(move |_| silent()), Duration::from_mins(4));

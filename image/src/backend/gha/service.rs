@@ -16,13 +16,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Digest;
-use crate::backend::BackendError;
-use crate::registry::{Config, Proxies, blocking_client, install_crypto};
+use crate::backend::{BackendError, READ_TIMEOUT, service_config};
+use crate::registry::{blocking_client, install_crypto};
 
-/// Longest wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer, and for more of one.
-const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Slowest upload that is waited for.
 const SLOWEST_BYTES_PER_SECOND: u64 = 16 << 10;
 /// Length of the blocks in which bytes are sent, of which one is in memory.
@@ -84,13 +80,8 @@ impl Service {
             .map_err(|_| refuse("the token of GitHub's cache has letters that no token has"))?;
         authorization.set_sensitive(true);
         install_crypto();
-        let config = Config {
-            proxies: Proxies::of(env),
-            connect_timeout: CONNECT_TIMEOUT,
-            read_timeout: READ_TIMEOUT,
-            ..Config::default()
-        };
-        let http = blocking_client(&config).map_err(|error| BackendError::Options(error.to_string()))?;
+        let http = blocking_client(&service_config(env))
+            .map_err(|error| BackendError::Options(error.to_string()))?;
         let version = Digest::of(b"kairn cache 1").hex();
         Ok(Self { http, url, authorization, version, retry_after_limit })
     }

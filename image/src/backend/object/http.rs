@@ -14,12 +14,9 @@ use object_store::client::{
     HttpService,
 };
 
+use crate::backend::READ_TIMEOUT;
 use crate::registry::{Config, Error, async_client};
 
-/// Longest wait for a connection.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer, and for more of one.
-pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Slowest upload that is waited for.
 const SLOWEST_BYTES_PER_SECOND: u64 = 16 << 10;
 

@@ -10,10 +10,10 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use reqwest::Url;
 
-use crate::backend::BackendError;
 use crate::backend::object::ObjectBackend;
-use crate::backend::object::http::{CONNECT_TIMEOUT, Connector, READ_TIMEOUT};
-use crate::registry::{Config, Proxies, install_crypto};
+use crate::backend::object::http::Connector;
+use crate::backend::{BackendError, service_config};
+use crate::registry::install_crypto;
 
 const S3_OPTIONS: [&str; 11] = [
     "bucket",
@@ -297,11 +297,5 @@ fn retries() -> RetryConfig {
 
 fn connector(env: Variables<'_>) -> Result<Connector, BackendError> {
     install_crypto();
-    let config = Config {
-        proxies: Proxies::of(env),
-        connect_timeout: CONNECT_TIMEOUT,
-        read_timeout: READ_TIMEOUT,
-        ..Config::default()
-    };
-    Connector::new(&config).map_err(|error| BackendError::Options(error.to_string()))
+    Connector::new(&service_config(env)).map_err(|error| BackendError::Options(error.to_string()))
 }
