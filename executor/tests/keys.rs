@@ -180,10 +180,11 @@ fn stacked(tree: &BTreeMap<String, Node>) -> StackedTree {
     StackedTree { layers: vec![Arc::new(LayerTree { nodes })] }
 }
 
-/// What a copy is copied onto: a directory is there already.
-fn onto() -> StackedTree {
+/// What a copy is copied onto: a root where a directory is there already, and one where nothing is. A key is made without
+/// a look at it.
+fn onto() -> [StackedTree; 2] {
     let there = [("there".to_owned(), Node::directory(0o700, 5, 5, Timestamp::default()))];
-    stacked(&there.into_iter().collect())
+    [stacked(&there.into_iter().collect()), StackedTree::default()]
 }
 
 fn key(op: &CopyOp, tree: &StackedTree) -> Option<Digest> {
@@ -193,15 +194,18 @@ fn key(op: &CopyOp, tree: &StackedTree) -> Option<Digest> {
     Some(key_parts(&Op::Copy(op.clone()), &inputs).key().0)
 }
 
-/// What the layer of a copy holds, without times; none where the copy fails.
-fn layer(op: &CopyOp, tree: &StackedTree, root: &Arc<OwnedFd>) -> Option<Digest> {
+/// What the layers of a copy onto each of several roots hold, without times; none where one of the copies fails.
+fn layers(op: &CopyOp, tree: &StackedTree, root: &Arc<OwnedFd>) -> Option<Vec<Digest>> {
+    onto().iter().map(|dest| layer(op, tree, dest, root)).collect()
+}
+
+fn layer(op: &CopyOp, tree: &StackedTree, dest: &StackedTree, root: &Arc<OwnedFd>) -> Option<Digest> {
     let view = View { tree: tree.clone(), roots: vec![Arc::clone(root)] };
     let owner = op.chown.as_ref().map(|text| {
         let id = text.split(':').next().and_then(|id| id.parse().ok()).unwrap_or_default();
         Owner { uid: id, gid: id }
     });
-    let dest = onto();
-    let mut planner = Planner::new(op, &dest, owner);
+    let mut planner = Planner::new(op, dest, owner);
     let digests = BTreeMap::new();
     for item in select::select(op, 0, tree).ok()? {
         planner.copy(op, &item, From { view: &view, digests: &digests }).ok()?;
@@ -228,7 +232,7 @@ proptest! {
         let (mut new_tree, mut new_op) = (tree.clone(), op.clone());
         apply(&change, &mut new_tree, &mut new_op);
         let (old, new) = (stacked(&tree), stacked(&new_tree));
-        let layers = (layer(&op, &old, &root), layer(&new_op, &new, &root));
+        let layers = (layers(&op, &old, &root), layers(&new_op, &new, &root));
         let (Some(old_layer), Some(new_layer)) = layers else { return Ok(()) };
         let keys = (key(&op, &old), key(&new_op, &new));
         prop_assert!(keys.0.is_some() && keys.1.is_some(), "what can be copied has a key");

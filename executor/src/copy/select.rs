@@ -263,6 +263,8 @@ fn visit(
             Some(found) if !is_directory || top == Top::Shown => {
                 add(source, &item.name, &item.path, found, show);
             }
+            // That a directory is copied makes the destination one, which the root is anyway.
+            _ if top == Top::Emptied && op.dest.bytes().all(|byte| byte == b'/') => {}
             _ => show(b"", &item.path, &Node::directory(0, 0, 0, Timestamp::default())),
         }
         if is_directory {
