@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use kairn_image::config::History;
 use kairn_image::{Digest, ImageConfig, Manifest, Platform};
@@ -29,6 +31,49 @@ pub struct Graph {
     pub images: Vec<ImageTarget>,
     /// The lines of the user's files that asked for each step; never part of a digest.
     pub origins: BTreeMap<StepId, Vec<Origin>>,
+    /// What commands need of the machine, where somebody said it; never part of a digest.
+    pub demands: BTreeMap<StepId, Demand>,
+    /// Files that are copied out of stages to the machine.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// What a command needs of the machine, and how long and how often it may try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// How many steps' room it takes; one if nobody said it.
+    pub cpu: Option<u16>,
+    /// Bytes of memory that it may come to.
+    pub memory_bytes: Option<u64>,
+    /// How long it may take before it is stopped and has failed.
+    pub timeout: Option<Duration>,
+    /// How often it is tried again after a failure.
+    pub retries: Option<u16>,
+}
+
+impl Demand {
+    /// Joins what two lines ask for one step: the greater of each, but the longest time only where both have one.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.max(other.cpu),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            timeout: self.timeout.zip(other.timeout).map(|(one, two)| one.max(two)),
+            retries: self.retries.max(other.retries),
+        }
+    }
+}
+
+/// Files that are copied out of a stage to the machine, also where one of its commands fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// The stage, for people.
+    pub stage: String,
+    /// The stage's last state.
+    pub step: StepId,
+    /// File or directory in the stage: absolute and clean.
+    pub path: String,
+    /// Where on the machine it goes; a final slash says that it is a folder.
+    pub dest: PathBuf,
 }
 
 /// One effect on one file-system state, or one source.
@@ -444,10 +489,12 @@ pub struct WorkdirOp {
 /// An image to make.
 #[derive(Clone, Debug)]
 pub struct ImageTarget {
-    /// The target's stage name, or its number.
+    /// The image's name, or else the target stage's, or its number.
     pub name: String,
     /// The file-system state.
     pub step: StepId,
+    /// States that must be reached before the image is published, beside its own.
+    pub gates: Vec<StepId>,
     /// The platform.
     pub platform: Platform,
     /// The config without `rootfs`, `history` and `created`: the assembler adds them. A label given on the command

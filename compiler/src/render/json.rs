@@ -135,7 +135,8 @@ fn source_value(source: &CopySource) -> Value {
 }
 
 fn image_value(view: &View<'_>, image: &ImageTarget) -> Value {
-    let ImageTarget { name, step, platform, config, base, history } = image;
+    let ImageTarget { name, step, gates, platform, config, base, history } = image;
+    let gates: Vec<String> = gates.iter().map(|gate| view.id(*gate)).collect();
     let history: Vec<Value> = (history.iter())
         .map(|TargetHistory { created_by, step }| {
             json!({ "created_by": created_by, "step": step.map(|step| view.id(step)) })
@@ -149,7 +150,7 @@ fn image_value(view: &View<'_>, image: &ImageTarget) -> Value {
         })
     });
     json!({
-        "name": name, "step": view.id(*step), "platform": platform.to_string(), "config": config, "base": base,
-        "history": history,
+        "name": name, "step": view.id(*step), "gates": gates, "platform": platform.to_string(), "config": config,
+        "base": base, "history": history,
     })
 }

@@ -165,8 +165,11 @@ fn user_text(user: &str) -> String {
 }
 
 fn push_image(out: &mut String, view: &View<'_>, image: &ImageTarget) {
-    let ImageTarget { name, step, platform, config, base, history } = image;
+    let ImageTarget { name, step, gates, platform, config, base, history } = image;
     let _ = writeln!(out, "image {name:?} = {} for {platform}", view.id(*step));
+    for gate in gates {
+        let _ = writeln!(out, "  requires {}", view.id(*gate));
+    }
     if let Some(base) = base {
         let _ =
             writeln!(out, "  base {} {} history={}", view.id(base.step), base.reference, base.history.len());

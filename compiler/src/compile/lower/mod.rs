@@ -212,7 +212,7 @@ impl Lowering<'_, '_> {
             history: image.config.history.clone(),
         });
         let (name, history) = (self.stages.list[target].label(), self.history(target));
-        ImageTarget { name, step: state.step, platform, config, base, history }
+        ImageTarget { name, step: state.step, gates: Vec::new(), platform, config, base, history }
     }
 
     /// Returns the history of a stage after that of the stages below it.
