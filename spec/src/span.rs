@@ -1,5 +1,9 @@
 //! Byte spans: where in the source text a node was read from.
 
+/// Names one of the files that a build is made of; the first, where there is only one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub u32);
+
 /// A half-open byte range of one source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {

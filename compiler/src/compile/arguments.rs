@@ -6,7 +6,7 @@ use kairn_spec::Diagnostic;
 use kairn_spec::dockerfile::{Dockerfile, InstructionKind, Word};
 
 use super::reach::Reach;
-use super::suggest::nearest;
+use kairn_spec::suggest::nearest;
 use super::variables::Variables;
 use super::{CompileOptions, lint, stages};
 

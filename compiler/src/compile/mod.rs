@@ -20,7 +20,6 @@ mod signals;
 pub mod source;
 mod stages;
 mod state;
-mod suggest;
 mod variables;
 
 use std::collections::BTreeMap;

@@ -13,7 +13,7 @@ use super::contexts::{self, NamedContext};
 use super::lint;
 use super::mentions::{Mention, Reader, Walk};
 use super::source::Wish;
-use super::suggest::nearest;
+use kairn_spec::suggest::nearest;
 use super::variables::Variables;
 use super::{CompileError, CompileOptions};
 

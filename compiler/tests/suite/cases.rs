@@ -69,7 +69,7 @@ fn outcome(text: &str) -> String {
 }
 
 fn push_diagnostic(out: &mut String, text: &str, diagnostic: &Diagnostic) {
-    let Diagnostic { code, severity, message, span, related, help } = diagnostic;
+    let Diagnostic { code, severity, message, file: _, span, related, help } = diagnostic;
     let severity = match severity {
         Severity::Warning => "warning",
         Severity::Error => "error",

@@ -4,7 +4,7 @@ mod render;
 
 pub use render::{Color, render};
 
-use crate::Span;
+use crate::{FileId, Span};
 
 /// How bad a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,9 +24,11 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// Lowercase fragment, names in backticks, no final stop.
     pub message: String,
+    /// The file that is wrong.
+    pub file: FileId,
     /// The bytes that are wrong.
     pub span: Span,
-    /// Other places that matter, each with what it is.
+    /// Other places of the file that matter, each with what it is.
     pub related: Vec<(Span, String)>,
     /// What to do, where something can be done.
     pub help: Option<String>,
@@ -39,6 +41,7 @@ impl Diagnostic {
             code,
             severity: Severity::Error,
             message: message.into(),
+            file: FileId::default(),
             span,
             related: Vec::new(),
             help: None,
@@ -48,6 +51,13 @@ impl Diagnostic {
     /// Makes a warning without related places or help.
     pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, span, message) }
+    }
+
+    /// Says which file it is about.
+    #[must_use]
+    pub fn in_file(mut self, file: FileId) -> Self {
+        self.file = file;
+        self
     }
 
     /// Adds the help line.

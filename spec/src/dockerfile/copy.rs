@@ -82,7 +82,7 @@ fn words(reader: &mut Reader<'_>, arguments: Slice<'_>) -> Option<Vec<Word>> {
 }
 
 /// Says what is wrong with a remote source, if no variable decides whether it is one.
-fn wrong_remote(escape: char, keyword: Keyword, source: &Word) -> Option<Diagnostic> {
+pub(crate) fn wrong_remote(escape: char, keyword: Keyword, source: &Word) -> Option<Diagnostic> {
     if source.raw.contains('$') && !source.raw.contains("://") {
         return None;
     }

@@ -6,7 +6,7 @@ use std::str::Chars;
 /// Reads a duration into nanoseconds; `None` if it is malformed or too long for 64 bits.
 ///
 /// Spec: Go's `time.ParseDuration`.
-pub(super) fn parse(text: &str) -> Option<i64> {
+pub(crate) fn parse(text: &str) -> Option<i64> {
     let (negative, body) = match text.strip_prefix('-') {
         Some(body) => (true, body),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

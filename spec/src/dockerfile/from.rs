@@ -77,18 +77,8 @@ fn as_casing(reader: &mut Reader<'_>, written: Slice<'_>) {
 /// Checks a stage's name and puts it into lower case.
 fn stage_name(reader: &mut Reader<'_>, written: Slice<'_>) -> Option<Spanned<String>> {
     let name = written.as_str().to_lowercase();
-    let mut chars = name.chars();
-    let valid = chars.next().is_some_and(|first| first.is_ascii_lowercase())
-        && chars.all(|ch| ch.is_ascii_lowercase() || ch.is_ascii_digit() || matches!(ch, '-' | '_' | '.'));
-    if !valid {
-        reader.error(
-            Diagnostic::error(
-                "invalid-stage-name",
-                written.span(),
-                format!("invalid stage name `{}`", written.as_str()),
-            )
-            .with_help("a name begins with a letter; letters, digits, `-`, `_` and `.` follow"),
-        );
+    if let Some(error) = wrong_stage_name(written.as_str(), written.span()) {
+        reader.error(error);
         return None;
     }
     if name != written.as_str() {
@@ -102,4 +92,16 @@ fn stage_name(reader: &mut Reader<'_>, written: Slice<'_>) -> Option<Spanned<Str
         );
     }
     Some(Spanned::new(name, written.span()))
+}
+
+/// Says what is wrong with a stage's name.
+pub(crate) fn wrong_stage_name(written: &str, span: Span) -> Option<Diagnostic> {
+    let lower = written.to_lowercase();
+    let mut chars = lower.chars();
+    let is_valid = chars.next().is_some_and(|first| first.is_ascii_lowercase())
+        && chars.all(|ch| ch.is_ascii_lowercase() || ch.is_ascii_digit() || matches!(ch, '-' | '_' | '.'));
+    (!is_valid).then(|| {
+        Diagnostic::error("invalid-stage-name", span, format!("invalid stage name `{written}`"))
+            .with_help("a name begins with a letter; letters, digits, `-`, `_` and `.` follow")
+    })
 }

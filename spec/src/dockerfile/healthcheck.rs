@@ -93,41 +93,40 @@ fn check(reader: &mut Reader<'_>, mut flags: Flags, kind: Slice<'_>, rest: Slice
 }
 
 fn time(reader: &mut Reader<'_>, value: Option<Spanned<String>>) -> i64 {
-    let Some(value) = value else { return 0 };
+    value.map_or(0, |value| {
+        parse_time(&value).unwrap_or_else(|error| {
+            reader.error(error);
+            0
+        })
+    })
+}
+
+/// Reads a time, in nanoseconds: 0, or at least a millisecond.
+pub(crate) fn parse_time(value: &Spanned<String>) -> Result<i64, Diagnostic> {
+    let error = |message: String| Diagnostic::error("invalid-duration", value.span, message);
     match duration::parse(&value.value) {
-        Some(0) => 0,
-        Some(time) if time >= MIN_NS => time,
-        Some(_) => {
-            reader.error(Diagnostic::error(
-                "invalid-duration",
-                value.span,
-                format!("duration `{}` is shorter than 1ms", value.value),
-            ));
-            0
-        }
-        None => {
-            reader.error(
-                Diagnostic::error(
-                    "invalid-duration",
-                    value.span,
-                    format!("`{}` is not a duration", value.value),
-                )
-                .with_help("write numbers with units, such as `30s`, `1m30s` or `500ms`"),
-            );
-            0
-        }
+        Some(0) => Ok(0),
+        Some(time) if time >= MIN_NS => Ok(time),
+        Some(_) => Err(error(format!("duration `{}` is shorter than 1ms", value.value))),
+        None => Err(error(format!("`{}` is not a duration", value.value))
+            .with_help("write numbers with units, such as `30s`, `1m30s` or `500ms`")),
     }
 }
 
 fn count(reader: &mut Reader<'_>, value: Option<Spanned<String>>) -> u32 {
-    let Some(value) = value else { return 0 };
+    value.map_or(0, |value| {
+        parse_retries(&value).unwrap_or_else(|error| {
+            reader.error(error);
+            0
+        })
+    })
+}
+
+/// Reads a number of retries.
+pub(crate) fn parse_retries(value: &Spanned<String>) -> Result<u32, Diagnostic> {
     let count = value.value.parse::<i32>().ok().and_then(|count| u32::try_from(count).ok());
-    count.unwrap_or_else(|| {
-        reader.error(Diagnostic::error(
-            "invalid-retries",
-            value.span,
-            format!("`{}` is not a number of retries", value.value),
-        ));
-        0
+    count.ok_or_else(|| {
+        let text = format!("`{}` is not a number of retries", value.value);
+        Diagnostic::error("invalid-retries", value.span, text)
     })
 }

@@ -6,7 +6,7 @@ macro_rules! keywords {
     ($($variant:ident $name:literal),* $(,)?) => {
         /// One of the language's instructions.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Keyword {
+        pub(crate) enum Keyword {
             $($variant),*
         }
 
@@ -23,7 +23,7 @@ macro_rules! keywords {
             }
 
             /// Returns the name in upper case.
-            pub(super) const fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name),*
                 }

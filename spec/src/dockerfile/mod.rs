@@ -4,24 +4,24 @@
 
 mod check;
 mod comments;
-mod copy;
+pub(crate) mod copy;
 mod csv;
 mod directive;
 mod duration;
 mod flags;
-mod from;
-mod healthcheck;
+pub(crate) mod from;
+pub(crate) mod healthcheck;
 mod heredoc;
 mod instruction;
 mod json;
-mod keyword;
+pub(crate) mod keyword;
 mod lines;
 mod lints;
 mod mount;
 mod mount_draft;
 mod mount_kind;
 mod mount_value;
-mod onbuild;
+pub(crate) mod onbuild;
 mod parse;
 mod parts;
 mod rules;
@@ -31,9 +31,11 @@ mod variables;
 
 pub(crate) use check::parse_bool;
 pub use check::{CheckDirective, Skip};
+pub(crate) use duration::parse as parse_duration;
 pub use heredoc::Heredoc;
 pub use mount::{Mount, MountField, MountSpec, Sharing};
 pub use parse::{parse, parse_trigger};
+pub use size::parse as parse_size;
 
 use crate::{Diagnostic, Span, Spanned};
 

@@ -150,7 +150,7 @@ impl Mount {
     }
 
     /// Finds what can be found before variables have values: nothing, if there are any.
-    pub(super) fn check(&self, escape: char) -> Vec<Diagnostic> {
+    pub(crate) fn check(&self, escape: char) -> Vec<Diagnostic> {
         let has_variables =
             self.fields.iter().any(|field| field.value.as_ref().is_some_and(|value| value.raw.contains('$')));
         if has_variables {

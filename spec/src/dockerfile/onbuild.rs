@@ -48,7 +48,7 @@ pub(super) fn read(reader: &mut Reader<'_>, arguments: Slice<'_>) -> Option<Span
 }
 
 /// Makes a warning of what does not keep BuildKit from storing the trigger.
-fn soften(diagnostic: Diagnostic) -> Diagnostic {
+pub(crate) fn soften(diagnostic: Diagnostic) -> Diagnostic {
     let stays =
         matches!(diagnostic.code, "invalid-trigger" | "json-not-string" | "missing-equals" | "missing-value");
     if stays || diagnostic.severity == Severity::Warning {

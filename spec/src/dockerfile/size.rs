@@ -1,7 +1,7 @@
 //! Sizes such as `64m`, as BuildKit's unit library reads them.
 
 /// Reads a size in bytes: a decimal number, perhaps a blank, and a unit of powers of 1024.
-pub(super) fn parse(text: &str) -> Option<u64> {
+pub fn parse(text: &str) -> Option<u64> {
     let end = text.rfind(|ch: char| ch.is_ascii_digit() || ch == '.' || ch == ' ')? + 1;
     let (number, unit) = text.split_at(end);
     let number = number.strip_suffix(' ').unwrap_or(number);

@@ -6,6 +6,7 @@ mod oracle;
 mod outline;
 mod properties;
 mod trees;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 

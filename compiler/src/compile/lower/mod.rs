@@ -16,7 +16,7 @@ use super::reach::{Reach, of_trigger};
 use super::source::{ResolvedImage, Wish};
 use super::stages::{Files, Named, Read, Stages};
 use super::state::StageState;
-use super::suggest::nearest;
+use kairn_spec::suggest::nearest;
 use super::{CompileOptions, PlatformChoice};
 use crate::graph::{
     Archives, BaseImage, ContextOp, CopyOp, CopySource, Graph, GraphBuilder, HttpOp, ImageOp, ImageTarget,

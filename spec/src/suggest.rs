@@ -1,7 +1,7 @@
 //! Near misses of names.
 
 /// Returns the name that is nearest to what was written, if one is near: at most a third of its letters differ.
-pub(crate) fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = written.chars().count();
     let limit = (length / 3).max(1);
     names
