@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kairn_image::config::History;
 use kairn_image::{Digest, ImageConfig, Manifest, Platform};
-use kairn_spec::Span;
+use kairn_spec::{FileId, Span};
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef as _;
@@ -35,6 +35,23 @@ pub struct Graph {
     pub demands: BTreeMap<StepId, Demand>,
     /// Files that are copied out of stages to the machine.
     pub artifacts: Vec<Artifact>,
+    /// Which images need which others, and how that was found.
+    pub edges: Vec<ImageEdge>,
+}
+
+/// An image needs another image of the same build.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ImageEdge {
+    /// The image that needs.
+    pub from: String,
+    /// The image that is needed.
+    pub to: String,
+    /// The words that say so, and what they are: `FROM base: its name`.
+    pub why: String,
+    /// Where they stand.
+    pub file: FileId,
+    /// The bytes.
+    pub span: Span,
 }
 
 /// What a command needs of the machine, and how long and how often it may try.
@@ -533,7 +550,7 @@ pub struct TargetHistory {
 /// A line that asked for a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The stage's name, or its number.
+    /// The stage's name, or its number; behind the image's name and a slash where the build has named images.
     pub stage: String,
     /// Position among the stage's steps that do something, from 1; a base image that the stage pulls is one of them.
     pub position: usize,
@@ -541,7 +558,9 @@ pub struct Origin {
     pub total: usize,
     /// The instruction on one line, variables as written.
     pub text: String,
-    /// The bytes of the instruction in the Dockerfile.
+    /// The file that it stands in.
+    pub file: FileId,
+    /// The bytes of the instruction in the file.
     pub span: Span,
 }
 
@@ -660,6 +679,29 @@ impl GraphBuilder {
     /// Notes that a line asked for a step.
     pub fn origin(&mut self, step: StepId, origin: Origin) {
         self.graph.origins.entry(step).or_default().push(origin);
+    }
+
+    /// Says whether a step is a command.
+    pub fn is_run(&self, step: StepId) -> bool {
+        matches!(self.graph.steps[step].op, Op::Run(_))
+    }
+
+    /// Notes what a line's command needs of the machine.
+    pub fn demand(&mut self, step: StepId, demand: Demand) {
+        let known = self.graph.demands.entry(step).or_insert(demand);
+        *known = known.join(demand);
+    }
+
+    /// Notes files that are copied out of a stage.
+    pub fn artifact(&mut self, artifact: Artifact) {
+        self.graph.artifacts.push(artifact);
+    }
+
+    /// Notes that an image needs another one.
+    pub fn edge(&mut self, edge: ImageEdge) {
+        if !self.graph.edges.contains(&edge) {
+            self.graph.edges.push(edge);
+        }
     }
 
     /// Adds an image to make.

@@ -6,9 +6,9 @@ use kairn_spec::Diagnostic;
 use kairn_spec::dockerfile::{Dockerfile, InstructionKind, Word};
 
 use super::reach::Reach;
-use kairn_spec::suggest::nearest;
 use super::variables::Variables;
 use super::{CompileOptions, lint, stages};
+use kairn_spec::suggest::nearest;
 
 /// Proxy arguments, which a RUN gets without an ARG, outside its key.
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];

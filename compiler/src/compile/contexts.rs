@@ -11,8 +11,8 @@ use kairn_spec::remote::GitSource;
 /// What a named context is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedContext {
-    /// A directory; the executor knows it by the same name.
-    Local,
+    /// A directory, by the name that the executor knows it by.
+    Local(String),
     /// An image, by its name or as `oci-layout://PATH@DIGEST`.
     Image(String),
     /// A Git repository.
@@ -21,6 +21,8 @@ pub enum NamedContext {
     Http(String),
     /// A stage of the Dockerfile.
     Stage(String),
+    /// Another image of the same build, by its name.
+    Sibling(String),
 }
 
 /// Named contexts by name: that of a stage, or of an image, perhaps with `::os/architecture` behind it.
@@ -50,7 +52,7 @@ pub(crate) fn find<'a>(
 }
 
 /// Writes a reference as people do: without the default registry, repository folder and tag.
-fn familiar(reference: &Reference) -> String {
+pub(super) fn familiar(reference: &Reference) -> String {
     let text = reference.to_string();
     let text = text.strip_prefix("docker.io/").unwrap_or(&text);
     let text = text.strip_prefix("library/").unwrap_or(text);

@@ -1,6 +1,7 @@
 //! From syntax to graph: names resolved, bases pinned, variables expanded, stages lowered.
 //!
-//! Reading order: this file (what comes in and goes out, the phases), [`source`], `arguments` (ARG before FROM,
+//! Reading order: this file (what comes in and goes out), [`units`] (the images of a build), `workspace` (their order), `siblings` (the
+//! names by which they find each other), [`source`], `arguments` (ARG before FROM,
 //! platform and proxy arguments), [`contexts`] (what stands for a name instead), `mentions` (the names that instructions
 //! read from), `stages` (what names stand for, cycles), `reach` (what the target needs, triggers), `lower` (a stage's
 //! instructions to steps and config), `lint` (warnings by rule).
@@ -16,26 +17,31 @@ mod mentions;
 mod paths;
 mod ports;
 mod reach;
+mod siblings;
 mod signals;
 pub mod source;
 mod stages;
 mod state;
+pub mod units;
 mod variables;
+mod workspace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kairn_image::Platform;
 use kairn_spec::dockerfile::Dockerfile;
 use kairn_spec::ignore::IgnoreFile;
-use kairn_spec::{Diagnostic, Severity, Span};
+use kairn_spec::{Diagnostic, FileId, Severity, Span};
 
 use crate::graph::{Graph, Network};
 use arguments::Globals;
 use contexts::NamedContexts;
-use reach::Reach;
+use siblings::Siblings;
 pub use source::{ImageSource, ResolvedImage};
 use stages::Stages;
+pub use units::{ArtifactWish, Required, Requirement, StageDemand, Unit};
+pub use workspace::compile_all;
 
 /// The argument that bounds every time of the image.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -55,6 +61,8 @@ pub struct CompileOptions {
     pub platform_choice: PlatformChoice,
     /// The platform that builds (`$BUILDPLATFORM`).
     pub build_platform: Platform,
+    /// The name that the executor knows the build context by.
+    pub context: String,
     /// What stands for stages, images and names of `from` instead.
     pub named_contexts: NamedContexts,
     /// The ignore file of the build context: a COPY of what it leaves out is worth a warning.
@@ -85,6 +93,7 @@ impl CompileOptions {
             platform: build_platform.clone(),
             platform_choice: PlatformChoice::Implied,
             build_platform,
+            context: "context".to_owned(),
             named_contexts: NamedContexts::new(),
             ignore: None,
             network: Network::Default,
@@ -108,7 +117,7 @@ pub enum PlatformChoice {
 pub struct Compiled {
     /// What is to be done.
     pub graph: Graph,
-    /// Warnings, in the order of the text.
+    /// Warnings, in the order of the files and their text.
     pub warnings: Vec<Diagnostic>,
     /// The argument `SOURCE_DATE_EPOCH`, where one is given or has a default before the first FROM.
     pub source_date_epoch: Option<String>,
@@ -137,6 +146,8 @@ pub enum CompileError {
     Source {
         /// The image, in canonical form.
         reference: String,
+        /// The file that asks for it.
+        file: FileId,
         /// The FROM or COPY instruction that asks for it.
         span: Span,
         /// Name of a stage that may have been meant.
@@ -160,56 +171,36 @@ fn summary(diagnostics: &[Diagnostic]) -> String {
 pub fn check_names(dockerfile: &Dockerfile, options: &CompileOptions) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let mut unsure = Vec::new();
-    let globals = Globals::new(dockerfile, options, &mut unsure);
-    let _ = Stages::new(dockerfile, &globals, options, &mut diagnostics);
+    let globals = Arc::new(Globals::new(dockerfile, options, &mut unsure));
+    let siblings = Siblings::default();
+    let _ = Stages::new(dockerfile, &globals, &Arc::new(options.clone()), (&siblings, 0), &mut diagnostics);
     // A variable may be set by a line that could not be read.
     diagnostics.retain(|found| found.severity == Severity::Error && !found.code.ends_with("-from"));
     diagnostics
 }
 
-/// Compiles a Dockerfile that was parsed without errors.
-///
-/// All stages have their names resolved and their FROM expanded; only those that the target needs go further, and
-/// only their images are asked of `source`: in parallel, each image of each platform once.
+/// Compiles a Dockerfile that was parsed without errors: a build of one image for one platform.
 ///
 /// # Errors
-/// All mistakes of the file that one phase can see; an unknown target; the first image in the order of the text that
-/// cannot be resolved.
+/// As [`compile_all`].
 pub fn compile(
     dockerfile: &Dockerfile,
     options: &CompileOptions,
     source: &dyn ImageSource,
 ) -> Result<Compiled, CompileError> {
-    let mut diagnostics = Vec::new();
-    let names: Vec<_> = dockerfile.stages.iter().map(|stage| stage.name.as_ref()).collect();
-    let target = stages::find_target(options.target.as_deref(), &names);
-    let globals = Globals::new(dockerfile, options, &mut diagnostics);
-    lint::default_bases(dockerfile, options, &mut diagnostics);
-    let stages = Stages::new(dockerfile, &globals, options, &mut diagnostics);
-    let mut diagnostics = without_errors(diagnostics)?;
-    let target = target?;
-
-    let targets = match (options.purpose, &options.target) {
-        (Purpose::Check, None) => (0..stages.list.len()).collect(),
-        _ => vec![target],
-    };
-    let reach = Reach::new(&stages, targets, source, &mut diagnostics)?;
-    let mut diagnostics = without_errors(diagnostics)?;
-    if options.purpose == Purpose::Check {
-        lint::whole_file(&stages, &reach, target, &mut diagnostics);
+    let mut unit = Unit::new(Arc::new(dockerfile.clone()), options.clone());
+    if options.platform_choice == PlatformChoice::Explicit {
+        unit.platforms.push(options.platform.clone());
     }
-
-    let graph = lower::graph(&stages, &globals, options, &reach, target, &mut diagnostics);
-    let warnings = without_errors(diagnostics)?;
-    let notices = arguments::unconsumed(dockerfile, &reach, options).into_iter().collect();
-    let epoch = options.build_args.get(EPOCH).map(String::as_str).or_else(|| globals.get(EPOCH));
-    let source_date_epoch = epoch.map(str::to_owned);
-    Ok(Compiled { graph, warnings, source_date_epoch, notices })
+    compile_all(&[unit], &[0], source)
 }
 
 /// Returns the diagnostics in the order of the text if no error is among them.
 fn without_errors(mut diagnostics: Vec<Diagnostic>) -> Result<Vec<Diagnostic>, CompileError> {
-    diagnostics.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.file, diagnostic.span, diagnostic.severity));
+    // Several images, or platforms, may share a file.
+    let mut seen = BTreeSet::new();
+    diagnostics.retain(|found| seen.insert((found.file, found.span, found.code, found.message.clone())));
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(CompileError::Diagnostics(diagnostics));
     }

@@ -1,13 +1,15 @@
 //! What the target needs: stages, images, and the triggers of bases, which may need more.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use kairn_spec::dockerfile::{Instruction, InstructionKind, parse_trigger};
-use kairn_spec::{Diagnostic, Span};
+use kairn_spec::{Diagnostic, FileId, Span};
 
+use super::lower::BuiltImages;
 use super::mentions::Walk;
-use super::source::{ImageSource, ResolvedImage, Wish, resolve_all};
+use super::siblings::Key;
+use super::source::{Pool, ResolvedImage, Wish};
 use super::stages::{Named, Read, Stages, needs_of};
 use super::{CompileError, lint};
 
@@ -26,6 +28,19 @@ pub(crate) struct Reach<'a> {
     waiting: Vec<usize>,
     /// Images that are not resolved yet, by the place of the instruction that asks first.
     wishes: BTreeMap<(Span, Wish), String>,
+    /// Images of the build that are lowered.
+    built: &'a BuiltImages,
+    /// Those that are not, and are needed.
+    missing: Vec<(Key, Span)>,
+}
+
+/// Why it cannot be said what is reached.
+#[derive(Debug)]
+pub(crate) enum Unreached {
+    /// Other images of the build have to be lowered first.
+    Missing(Vec<(Key, Span)>),
+    /// An image cannot be resolved; nothing where that was said before.
+    Source(Option<CompileError>),
 }
 
 /// An ONBUILD instruction of a base, about to run.
@@ -42,10 +57,13 @@ impl<'a> Reach<'a> {
     pub(crate) fn new(
         stages: &'a Stages<'a>,
         targets: Vec<usize>,
-        source: &dyn ImageSource,
+        built: &'a BuiltImages,
+        pool: &mut Pool<'_>,
         diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<Self, CompileError> {
+    ) -> Result<Self, Unreached> {
         let mut reach = Self {
+            built,
+            missing: Vec::new(),
             stages,
             reached: BTreeMap::new(),
             order: Vec::new(),
@@ -59,10 +77,13 @@ impl<'a> Reach<'a> {
                 reach.visit(index, diagnostics);
             }
             if reach.wishes.is_empty() {
+                if !reach.missing.is_empty() {
+                    return Err(Unreached::Missing(reach.missing));
+                }
                 reach.sort(diagnostics);
                 return Ok(reach);
             }
-            reach.resolve(source)?;
+            reach.resolve(pool).map_err(Unreached::Source)?;
             for index in std::mem::take(&mut reach.waiting) {
                 reach.fire_image_triggers(index, diagnostics);
             }
@@ -128,6 +149,13 @@ impl<'a> Reach<'a> {
                 self.fire_image_triggers(index, diagnostics);
             }
             Named::Scratch | Named::Files(_) => {}
+            Named::Sibling(key) => match self.built.get(&key.id()) {
+                Some(built) => {
+                    let triggers = built.target.config.config.on_build.iter().map(String::as_str).collect();
+                    self.fire(index, triggers, diagnostics);
+                }
+                None => self.missing.push((key.clone(), stage.syntax.base.span)),
+            },
             Named::Stage(parent) => {
                 let triggers =
                     stages.list[*parent].syntax.instructions.iter().filter_map(onbuild_text).collect();
@@ -184,28 +212,34 @@ impl<'a> Reach<'a> {
     /// Wishes for the images among what an instruction reads from.
     fn wish_sources(&mut self, reads: &[Read], span: Span) {
         for read in reads {
-            if let Named::Image(wish) = &read.named {
-                self.wish(wish, span, &read.text);
+            match &read.named {
+                Named::Image(wish) => self.wish(wish, span, &read.text),
+                Named::Sibling(key) if !self.built.contains_key(&key.id()) => {
+                    self.missing.push((key.clone(), read.span));
+                }
+                Named::Sibling(_) | Named::Stage(_) | Named::Scratch | Named::Files(_) => {}
             }
         }
     }
 
-    fn resolve(&mut self, source: &dyn ImageSource) -> Result<(), CompileError> {
-        let mut known = HashSet::new();
-        let first: Vec<(Span, Wish, String)> = std::mem::take(&mut self.wishes)
-            .into_iter()
-            .filter(|((_, wish), _)| known.insert(wish.clone()))
-            .map(|((span, wish), written)| (span, wish, written))
-            .collect();
-        let wishes: Vec<Wish> = first.iter().map(|(_, wish, _)| wish.clone()).collect();
-        for ((span, wish, written), answer) in first.into_iter().zip(resolve_all(&wishes, source)) {
-            match answer {
+    fn resolve(&mut self, pool: &mut Pool<'_>) -> Result<(), Option<CompileError>> {
+        let wishes = std::mem::take(&mut self.wishes);
+        pool.resolve(wishes.keys().map(|(_, wish)| wish.clone()));
+        for ((span, wish), written) in wishes {
+            match pool.take(&wish) {
                 Ok(image) => {
-                    self.images.insert(wish, Arc::new(image));
+                    self.images.insert(wish, image);
                 }
                 Err(error) => {
                     let suggestion = self.stages.near(&written).map(str::to_owned);
-                    return Err(CompileError::Source { reference: wish.0, span, suggestion, error });
+                    let file = FileId::default();
+                    return Err(error.map(|error| CompileError::Source {
+                        reference: wish.0,
+                        file,
+                        span,
+                        suggestion,
+                        error,
+                    }));
                 }
             }
         }
@@ -231,7 +265,7 @@ impl<'a> Reach<'a> {
             Named::Stage(parent) => Some(&stages.list[parent].variables),
             _ => None,
         };
-        let mut walk = Walk::new(below, stages.globals, stages.options, stages.escape);
+        let mut walk = Walk::new(below, &stages.globals, &stages.options, stages.escape);
         for text in texts {
             let before = diagnostics.len();
             match parse_trigger(text) {
@@ -269,4 +303,16 @@ pub(crate) fn of_trigger(mut diagnostic: Diagnostic, from: Span, text: &str) -> 
     diagnostic.span = from;
     diagnostic.message = format!("{} (in the base's trigger `{text}`)", diagnostic.message);
     diagnostic
+}
+
+/// Returns the stages that some stages need by their text, themselves included; triggers may need more.
+pub(crate) fn needed_by_text(stages: &Stages<'_>, targets: &[usize]) -> BTreeSet<usize> {
+    let mut needed = BTreeSet::new();
+    let mut todo = targets.to_vec();
+    while let Some(stage) = todo.pop() {
+        if needed.insert(stage) {
+            todo.extend(stages.list[stage].needs().map(|(needed, _)| needed));
+        }
+    }
+    needed
 }

@@ -1,6 +1,7 @@
 //! Stages: what their names, their FROM and the names that they read from stand for, and cycles among them.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use kairn_image::Platform;
 use kairn_image::reference::Reference;
@@ -12,10 +13,11 @@ use super::arguments::Globals;
 use super::contexts::{self, NamedContext};
 use super::lint;
 use super::mentions::{Mention, Reader, Walk};
+use super::siblings::{Found, Key, Siblings};
 use super::source::Wish;
-use kairn_spec::suggest::nearest;
 use super::variables::Variables;
 use super::{CompileError, CompileOptions};
+use kairn_spec::suggest::nearest;
 
 /// What a name in FROM or COPY --from stands for.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub(crate) enum Named {
     Image(Wish),
     /// Files that are neither: a named context.
     Files(Files),
+    /// Another image of the build.
+    Sibling(Key),
 }
 
 /// Where the files of a named context are.
@@ -56,8 +60,11 @@ pub(crate) struct Read {
 pub(crate) struct Stages<'a> {
     pub(crate) list: Vec<ResolvedStage<'a>>,
     pub(crate) escape: char,
-    pub(crate) globals: &'a Globals,
-    pub(crate) options: &'a CompileOptions,
+    pub(crate) globals: Arc<Globals>,
+    pub(crate) options: Arc<CompileOptions>,
+    siblings: &'a Siblings,
+    /// The image's own place among them.
+    image: usize,
     /// The last stage of each name.
     by_name: HashMap<&'a str, usize>,
 }
@@ -109,12 +116,20 @@ impl<'a> Stages<'a> {
     /// Resolves the names of all stages, needed or not.
     pub(crate) fn new(
         dockerfile: &'a Dockerfile,
-        globals: &'a Globals,
-        options: &'a CompileOptions,
+        globals: &Arc<Globals>,
+        options: &Arc<CompileOptions>,
+        (siblings, image): (&'a Siblings, usize),
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
-        let mut stages =
-            Self { list: Vec::new(), escape: dockerfile.escape, globals, options, by_name: HashMap::new() };
+        let mut stages = Self {
+            list: Vec::new(),
+            escape: dockerfile.escape,
+            globals: Arc::clone(globals),
+            options: Arc::clone(options),
+            siblings,
+            image,
+            by_name: HashMap::new(),
+        };
         for stage in &dockerfile.stages {
             let wanted = stage.platform.as_ref().and_then(|word| platform(word, stage, globals, diagnostics));
             let replacement = stages.replacement(stage, wanted.as_ref(), diagnostics);
@@ -233,9 +248,17 @@ impl<'a> Stages<'a> {
 
     /// Finds what a name that is no stage's stands for.
     fn outside(&self, name: &str, platform: &Platform, span: Span) -> Result<Named, Diagnostic> {
-        match contexts::find(&self.options.named_contexts, name, platform) {
-            Some((given, context)) => self.context(given, context, platform, span),
-            None => self.image(name, platform, span),
+        if let Some((given, context)) = contexts::find(&self.options.named_contexts, name, platform) {
+            return self.context(given, context, platform, span);
+        }
+        match self.siblings.find(name, self.image) {
+            Ok(Some(found)) => self.sibling(found, platform, span),
+            Ok(None) => self.image(name, platform, span),
+            Err(several) => {
+                let text = format!("`{name}` can be any of the images {}", several.join(", "));
+                let error = Diagnostic::error("ambiguous-image", span, text);
+                Err(error.with_help("name the one that is meant, or its tag"))
+            }
         }
     }
 
@@ -247,13 +270,21 @@ impl<'a> Stages<'a> {
         span: Span,
     ) -> Result<Named, Diagnostic> {
         Ok(match context {
-            NamedContext::Local => Named::Files(Files::Local(given.to_owned())),
+            NamedContext::Local(name) => Named::Files(Files::Local(name.clone())),
             NamedContext::Git(source) => Named::Files(Files::Git(source.clone())),
             NamedContext::Http(url) => Named::Files(Files::Http(url.clone())),
             NamedContext::Image(name) if name.starts_with("oci-layout://") => {
                 Named::Image((name.clone(), platform.clone()))
             }
             NamedContext::Image(name) => return self.image(name, platform, span),
+            NamedContext::Sibling(name) => {
+                let Some(image) = self.siblings.by_name(name) else {
+                    let text = format!("the context `{given}` is the image `{name}`, which there is not");
+                    return Err(Diagnostic::error("unknown-image", span, text));
+                };
+                let how = format!("the context `{given}`");
+                return self.sibling(Found { image, how }, platform, span);
+            }
             NamedContext::Stage(name) => {
                 let stage = self.by_name.get(name.to_lowercase().as_str()).copied();
                 Named::Stage(stage.ok_or_else(|| {
@@ -265,12 +296,25 @@ impl<'a> Stages<'a> {
         })
     }
 
+    fn sibling(&self, found: Found, platform: &Platform, span: Span) -> Result<Named, Diagnostic> {
+        let Found { image, how } = found;
+        let platforms = self.siblings.platforms(image);
+        if !platforms.is_empty() && !platforms.contains(platform) {
+            let name = self.siblings.name(image);
+            let text = format!("the image `{name}` is not built for {platform}");
+            let known: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+            let help = format!("it is built for {}: add one to its `platforms`", known.join(", "));
+            return Err(Diagnostic::error("missing-platform", span, text).with_help(help));
+        }
+        Ok(Named::Sibling(Key { image, platform: platform.clone(), how }))
+    }
+
     /// Returns what a stage on this base runs on. As in BuildKit, only an image can be for another platform.
     fn platform_of(&self, base: &Named) -> Platform {
         match base {
             Named::Stage(stage) => self.list[*stage].platform.clone(),
             Named::Scratch | Named::Files(_) => self.options.platform.clone(),
-            Named::Image((_, platform)) => platform.clone(),
+            Named::Image((_, platform)) | Named::Sibling(Key { platform, .. }) => platform.clone(),
         }
     }
 
@@ -367,7 +411,7 @@ fn ignored_platform(word: &Word, base: &Named, platform: &Platform) -> Diagnosti
     let what = match base {
         Named::Stage(_) => "a stage",
         Named::Files(_) => "a context",
-        Named::Scratch | Named::Image(_) => "`scratch`",
+        Named::Scratch | Named::Image(_) | Named::Sibling(_) => "`scratch`",
     };
     let text = format!("`--platform` does nothing on {what}: this one is for {platform}");
     Diagnostic::warning("ignored-platform", word.span, text)

@@ -7,6 +7,7 @@ use kairn_image::config::ContainerConfig;
 use kairn_image::{ImageConfig, Platform};
 use kairn_spec::Span;
 
+use super::lower::BuiltImage;
 use super::paths;
 use super::source::ResolvedImage;
 use super::variables::Variables;
@@ -68,6 +69,12 @@ impl StageState {
     /// Starts from an image.
     pub(crate) fn image(step: StepId, platform: &Platform, image: &Arc<ResolvedImage>) -> Self {
         Self::with_config(step, platform, inherited(&image.config), Some((step, Arc::clone(image))))
+    }
+
+    /// Starts from another image of the build, as from one of a registry.
+    pub(crate) fn sibling(built: &BuiltImage) -> Self {
+        let config = inherited(&built.target.config);
+        Self::with_config(built.target.step, &built.platform, config, built.base.clone())
     }
 
     /// Starts from a stage that is done.

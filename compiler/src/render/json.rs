@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::View;
 use crate::graph::{
-    Archives, BaseImage, CopyOp, CopySource, GitOp, HttpOp, ImageOp, ImageTarget, InlineFile, InlineOp,
-    Network, Op, Origin, Ownership, Parents, RunOp, Security, StepId, TargetHistory, WorkdirOp,
+    Archives, Artifact, BaseImage, CopyOp, CopySource, Demand, GitOp, HttpOp, ImageEdge, ImageOp,
+    ImageTarget, InlineFile, InlineOp, Network, Op, Origin, Ownership, Parents, RunOp, Security, StepId,
+    TargetHistory, WorkdirOp,
 };
 
 /// Version of the form; it changes when a field changes its meaning or goes.
@@ -14,7 +15,15 @@ const VERSION: u32 = 2;
 pub(super) fn render(view: &View<'_>) -> String {
     let steps: Vec<Value> = view.order.iter().map(|&step| step_value(view, step)).collect();
     let images: Vec<Value> = view.graph.images.iter().map(|image| image_value(view, image)).collect();
-    let value = json!({ "version": VERSION, "steps": steps, "images": images });
+    let edges: Vec<Value> = view.graph.edges.iter().map(edge_value).collect();
+    let artifacts: Vec<Value> = (view.graph.artifacts.iter())
+        .map(|Artifact { stage, step, path, dest }| {
+            json!({ "stage": stage, "step": view.id(*step), "path": path, "dest": dest })
+        })
+        .collect();
+    let value = json!({
+        "version": VERSION, "steps": steps, "images": images, "edges": edges, "artifacts": artifacts,
+    });
     let text = serde_json::to_string_pretty(&value).expect("a value with string keys can be written");
     text + "\n"
 }
@@ -29,6 +38,9 @@ fn step_value(view: &View<'_>, step: StepId) -> Value {
     fields.insert("op".to_owned(), op_value(view.graph.op(step)));
     fields.insert("inputs".to_owned(), json!(inputs));
     fields.insert("origins".to_owned(), json!(origins));
+    if let Some(demand) = view.graph.demands.get(&step) {
+        fields.insert("demand".to_owned(), demand_value(demand));
+    }
     if let Some(timing) = view.timings.get(&step) {
         let value = json!({
             "started_ms": timing.started_ms, "duration_ms": timing.duration_ms, "cached": timing.cached,
@@ -38,10 +50,26 @@ fn step_value(view: &View<'_>, step: StepId) -> Value {
     Value::Object(fields)
 }
 
-fn origin_value(origin: &Origin) -> Value {
-    let Origin { stage, position, total, text, span } = origin;
+fn edge_value(edge: &ImageEdge) -> Value {
+    let ImageEdge { from, to, why, file, span } = edge;
     let span = json!({ "start": span.start, "end": span.end });
-    json!({ "stage": stage, "position": position, "total": total, "text": text, "span": span })
+    json!({ "from": from, "to": to, "why": why, "file": file.0, "span": span })
+}
+
+fn demand_value(demand: &Demand) -> Value {
+    let Demand { cpu, memory_bytes, timeout, retries } = demand;
+    json!({
+        "cpu": cpu, "memory_bytes": memory_bytes, "timeout_ms": timeout.map(|timeout| timeout.as_millis()),
+        "retries": retries,
+    })
+}
+
+fn origin_value(origin: &Origin) -> Value {
+    let Origin { stage, position, total, text, file, span } = origin;
+    let span = json!({ "start": span.start, "end": span.end });
+    json!({
+        "stage": stage, "position": position, "total": total, "text": text, "file": file.0, "span": span,
+    })
 }
 
 fn op_value(op: &Op) -> Value {

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::View;
 use crate::graph::{
-    Archives, CopyOp, CopySource, GitOp, HttpOp, ImageOp, ImageTarget, Network, Op, Ownership, Parents,
-    RunOp, Security, StepId, WorkdirOp,
+    Archives, Artifact, CopyOp, CopySource, Demand, GitOp, HttpOp, ImageEdge, ImageOp, ImageTarget, Network,
+    Op, Ownership, Parents, RunOp, Security, StepId, WorkdirOp,
 };
 
 pub(super) fn render(view: &View<'_>) -> String {
@@ -21,6 +21,15 @@ pub(super) fn render(view: &View<'_>) -> String {
         out.push('\n');
         push_image(&mut out, view, image);
     }
+    if !view.graph.edges.is_empty() {
+        out.push('\n');
+    }
+    for ImageEdge { from, to, why, .. } in &view.graph.edges {
+        let _ = writeln!(out, "{from:?} needs {to:?}: {why}");
+    }
+    for Artifact { stage, step, path, dest } in &view.graph.artifacts {
+        let _ = writeln!(out, "artifact {path:?} of {stage:?} ({}) to {:?}", view.id(*step), dest.display());
+    }
     out
 }
 
@@ -31,6 +40,15 @@ fn step_line(view: &View<'_>, step: StepId) -> String {
     }
     for origin in view.graph.origins.get(&step).into_iter().flatten() {
         let _ = write!(line, " <- {:?} {}/{} {:?}", origin.stage, origin.position, origin.total, origin.text);
+    }
+    if let Some(Demand { cpu, memory_bytes, timeout, retries }) = view.graph.demands.get(&step) {
+        let parts = [
+            cpu.map(|cpu| format!("cpu={cpu}")),
+            memory_bytes.map(|bytes| format!("memory={bytes}")),
+            timeout.map(|timeout| format!("timeout={}s", timeout.as_secs_f64())),
+            retries.map(|retries| format!("retries={retries}")),
+        ];
+        let _ = write!(line, " [{}]", parts.into_iter().flatten().collect::<Vec<_>>().join(" "));
     }
     if let Some(timing) = view.timing_text(step) {
         let _ = write!(line, " ({timing})");

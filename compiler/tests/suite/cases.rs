@@ -61,7 +61,7 @@ fn outcome(text: &str) -> String {
         Err(CompileError::UnknownTarget { name, known, suggestion }) => {
             format!("\nunknown target {name:?}, known {known:?}, near {suggestion:?}\n")
         }
-        Err(CompileError::Source { reference, span, suggestion, error }) => {
+        Err(CompileError::Source { reference, file: _, span, suggestion, error }) => {
             let place = place(text, span);
             format!("\ncannot resolve {reference:?}: {error}\n  {place}\n  near {suggestion:?}\n")
         }

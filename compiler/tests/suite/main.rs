@@ -6,5 +6,7 @@ mod cases;
 mod images;
 mod keys;
 mod large;
+mod native;
 mod renderers;
 mod sources;
+mod workspace;

@@ -97,7 +97,7 @@ impl StageLowering<'_, '_, '_> {
         // As in BuildKit, a mode makes the copy depend on what it is copied onto after all.
         let is_linked = copy.link && mode.is_none();
         let op = Op::Copy(CopyOp { sources: sources.list, dest, chown, mode, excludes });
-        let builder = &mut self.build.builder;
+        let builder = &mut *self.build.builder;
         let root = if is_linked { builder.step(Op::Scratch, &[]) } else { self.state.step };
         sources.inputs.push((Input::Root, root));
         let mut step = builder.step(op, &sources.inputs);

@@ -5,6 +5,7 @@ mod metadata;
 mod mounts;
 mod run;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use kairn_image::{ImageConfig, Platform};
@@ -13,32 +14,66 @@ use kairn_spec::{Diagnostic, Span, Spanned};
 
 use super::arguments::{Globals, NOT_IN_ENVIRONMENT};
 use super::reach::{Reach, of_trigger};
+use super::siblings::Key;
 use super::source::{ResolvedImage, Wish};
 use super::stages::{Files, Named, Read, Stages};
 use super::state::StageState;
-use kairn_spec::suggest::nearest;
-use super::{CompileOptions, PlatformChoice};
+use super::{ArtifactWish, CompileOptions, PlatformChoice, Unit, paths};
 use crate::graph::{
-    Archives, BaseImage, ContextOp, CopyOp, CopySource, Graph, GraphBuilder, HttpOp, ImageOp, ImageTarget,
-    Input, Op, Origin, Ownership, StepId, TargetHistory,
+    Archives, Artifact, BaseImage, ContextOp, CopyOp, CopySource, Demand, GraphBuilder, HttpOp, ImageOp,
+    ImageTarget, Input, Op, Origin, Ownership, StepId, TargetHistory,
 };
 use copy::git_op;
+use kairn_spec::suggest::nearest;
+
+/// What an image is lowered with.
+pub(crate) struct Lower<'a, 'd> {
+    /// The image.
+    pub(crate) unit: &'a Unit,
+    /// Its stages.
+    pub(crate) stages: &'a Stages<'a>,
+    /// What is reached of them.
+    pub(crate) reach: &'a Reach<'a>,
+    /// The stage that is the image.
+    pub(crate) target: usize,
+    /// Stages that have to be well before it is published.
+    pub(crate) gates: &'a [usize],
+    /// The stages that its artifacts are in.
+    pub(crate) artifacts: &'a [usize],
+    /// The images that it may need, lowered.
+    pub(crate) built: &'a BuiltImages,
+    /// Where the steps go.
+    pub(crate) builder: &'d mut GraphBuilder,
+    /// Where mistakes go.
+    pub(crate) diagnostics: &'d mut Vec<Diagnostic>,
+}
+
+/// Images that are lowered, by their places and platforms.
+pub(crate) type BuiltImages = HashMap<(usize, Platform), Arc<BuiltImage>>;
+
+/// An image that is lowered.
+#[derive(Clone, Debug)]
+pub(crate) struct BuiltImage {
+    /// The image.
+    pub(crate) target: ImageTarget,
+    /// What its commands ran on.
+    pub(crate) platform: Platform,
+    /// The image at the bottom.
+    pub(crate) base: Option<(StepId, Arc<ResolvedImage>)>,
+}
 
 /// Lowers what the target needs, and makes the target's image.
-pub(crate) fn graph(
-    stages: &Stages<'_>,
-    globals: &Globals,
-    options: &CompileOptions,
-    reach: &Reach<'_>,
-    target: usize,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Graph {
+pub(crate) fn image(lower: Lower<'_, '_>) -> BuiltImage {
+    let Lower { unit, stages, reach, target, gates, artifacts, built, builder, diagnostics } = lower;
+    let options = &*stages.options;
     let mut lowering = Lowering {
         stages,
-        globals,
+        globals: &stages.globals,
         options,
+        unit,
         reach,
-        builder: GraphBuilder::default(),
+        built,
+        builder,
         done: stages.list.iter().map(|_| None).collect(),
         diagnostics,
     };
@@ -46,17 +81,21 @@ pub(crate) fn graph(
         let state = lowering.stage(index);
         lowering.done[index] = Some(state);
     }
-    let image = lowering.image(target);
-    lowering.builder.image(image);
-    lowering.builder.finish()
+    lowering.artifacts(artifacts);
+    let mut image = lowering.image(target);
+    image.gates.extend(gates.iter().map(|gate| lowering.done(*gate).step));
+    let state = lowering.done(target);
+    BuiltImage { target: image, platform: state.platform.clone(), base: state.base.clone() }
 }
 
 struct Lowering<'a, 'd> {
     stages: &'a Stages<'a>,
     globals: &'a Globals,
     options: &'a CompileOptions,
+    unit: &'a Unit,
     reach: &'a Reach<'a>,
-    builder: GraphBuilder,
+    built: &'a BuiltImages,
+    builder: &'d mut GraphBuilder,
     /// States of the stages lowered so far.
     done: Vec<Option<StageState>>,
     diagnostics: &'d mut Vec<Diagnostic>,
@@ -83,12 +122,43 @@ impl Lowering<'_, '_> {
             lowering.instruction(instruction, reads, &line);
         }
         let StageLowering { state, origins, position: total, .. } = lowering;
+        let (label, file) = (self.label(index), self.unit.file);
+        let demand = self.unit.demand(&stages.list[index].label());
         for origin in origins {
             let PendingOrigin { step, position, line } = origin;
             let Line { span, text } = line;
-            self.builder.origin(step, Origin { stage: stage.label(), position, total, text, span });
+            self.builder.origin(step, Origin { stage: label.clone(), position, total, text, file, span });
+            if self.builder.is_run(step) && demand != Demand::default() {
+                self.builder.demand(step, demand);
+            }
         }
         state
+    }
+
+    /// Returns what a stage is called among those of all images.
+    fn label(&self, stage: usize) -> String {
+        let label = self.stages.list[stage].label();
+        let image = if self.unit.name.is_empty() { String::new() } else { format!("{}/", self.unit.name) };
+        let is_one = self.unit.platforms.len() < 2;
+        let is_usual = self.unit.name.is_empty() || self.options.platform == self.unit.options.platform;
+        let platform = if is_one && is_usual { String::new() } else { format!(" {}", self.options.platform) };
+        format!("{image}{label}{platform}")
+    }
+
+    /// Notes the files that are copied out of stages.
+    fn artifacts(&mut self, stages: &[usize]) {
+        for (ArtifactWish { path, dest, .. }, &index) in self.unit.artifacts.iter().zip(stages) {
+            let state = self.done(index);
+            let step = state.step;
+            let path = paths::workdir(&state.config.config.working_dir, path);
+            let artifact =
+                Artifact { stage: self.label(index), step, path: paths::clean(&path), dest: dest.clone() };
+            self.builder.artifact(artifact);
+        }
+    }
+
+    fn sibling(&self, key: &Key) -> &Arc<BuiltImage> {
+        self.built.get(&key.id()).expect("an image that another needs is lowered before it")
     }
 
     fn base(&mut self, base: &Named, stage: &Stage, origins: &mut Vec<PendingOrigin>) -> StageState {
@@ -105,6 +175,7 @@ impl Lowering<'_, '_> {
                 self.check_platform(wish, &image, stage.base.span);
                 StageState::image(step, &wish.1, &image)
             }
+            Named::Sibling(key) => StageState::sibling(self.sibling(key)),
             Named::Files(files) => {
                 let step = self.files_as_root(files);
                 let line = Line { span: stage.span, text: from_text(stage) };
@@ -211,7 +282,9 @@ impl Lowering<'_, '_> {
             created: image.config.created.clone(),
             history: image.config.history.clone(),
         });
-        let (name, history) = (self.stages.list[target].label(), self.history(target));
+        let named = Some(&self.unit.name).filter(|name| !name.is_empty()).cloned();
+        let name = named.unwrap_or_else(|| self.stages.list[target].label());
+        let history = self.history(target);
         ImageTarget { name, step: state.step, gates: Vec::new(), platform, config, base, history }
     }
 
@@ -219,11 +292,16 @@ impl Lowering<'_, '_> {
     fn history(&self, target: usize) -> Vec<TargetHistory> {
         let below = |&stage: &usize| match self.stages.list[stage].base {
             Named::Stage(parent) => Some(parent),
-            Named::Scratch | Named::Image(_) | Named::Files(_) => None,
+            Named::Scratch | Named::Image(_) | Named::Files(_) | Named::Sibling(_) => None,
         };
         let mut chain: Vec<usize> = std::iter::successors(Some(target), below).collect();
         chain.reverse();
-        chain.into_iter().flat_map(|stage| self.done(stage).history.iter().cloned()).collect()
+        let sibling = match &self.stages.list[chain[0]].base {
+            Named::Sibling(key) => self.sibling(key).target.history.clone(),
+            Named::Stage(_) | Named::Scratch | Named::Image(_) | Named::Files(_) => Vec::new(),
+        };
+        let own = chain.into_iter().flat_map(|stage| self.done(stage).history.iter().cloned());
+        sibling.into_iter().chain(own).collect()
     }
 }
 
@@ -355,6 +433,7 @@ impl StageLowering<'_, '_, '_> {
         let step = match named {
             Named::Stage(stage) => self.build.done(*stage).step,
             Named::Scratch => self.build.builder.step(Op::Scratch, &[]),
+            Named::Sibling(key) => self.build.sibling(key).target.step,
             Named::Image(wish) => {
                 let image = Arc::clone(self.build.reach.image(wish));
                 self.build.check_platform(wish, &image, span);
@@ -370,7 +449,7 @@ impl StageLowering<'_, '_, '_> {
 
     /// Returns the step that has the files of the build context.
     fn context(&mut self) -> StepId {
-        self.build.builder.step(Op::Context(ContextOp { name: "context".to_owned() }), &[])
+        self.build.builder.step(Op::Context(ContextOp { name: self.build.options.context.clone() }), &[])
     }
 
     /// Notes an instruction that only changes the config.

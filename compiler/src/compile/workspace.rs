@@ -1,0 +1,484 @@
+//! The images of a build: each for each of its platforms, in the order in which they need each other, into one graph.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use kairn_image::Platform;
+use kairn_spec::{Diagnostic, FileId, Severity, Span};
+
+use super::arguments::{self, Globals};
+use super::lower::{self, BuiltImages, Lower};
+use super::reach::{Reach, Unreached, needed_by_text};
+use super::siblings::{Key, Siblings};
+use super::source::{ImageSource, Pool, Wish};
+use super::stages::{self, Named, Stages};
+use super::units::{Required, Requirement, StageDemand, Unit};
+use super::{CompileError, CompileOptions, Compiled, EPOCH, PlatformChoice, Purpose, lint, without_errors};
+use crate::graph::{GraphBuilder, ImageEdge};
+
+/// An image for a platform.
+type Id = (usize, Platform);
+
+/// Compiles images, and those of the other images that they need, into one graph; only `selected` become images of it, each
+/// once for each of its platforms, in the order of the units.
+///
+/// All stages have their names resolved and their FROM expanded; only those that the targets need go further, and only
+/// their images are asked of `source`: in parallel, each image of each platform once. A name that is that of another image
+/// is that image.
+///
+/// # Errors
+/// All mistakes of the files that one phase can see; an unknown target; the first image in the order of the text that
+/// cannot be resolved.
+pub fn compile_all(
+    units: &[Unit],
+    selected: &[usize],
+    source: &dyn ImageSource,
+) -> Result<Compiled, CompileError> {
+    let siblings = Siblings::new(units);
+    let mut workspace = Workspace {
+        units,
+        siblings: &siblings,
+        prepared: HashMap::new(),
+        found: Vec::new(),
+        built: BuiltImages::new(),
+        failed: HashSet::new(),
+        pool: Pool::new(source),
+        builder: GraphBuilder::default(),
+        diagnostics: Vec::new(),
+        notices: Vec::new(),
+    };
+    let wanted: Vec<Id> = selected
+        .iter()
+        .flat_map(|&image| units[image].build_platforms().into_iter().map(move |platform| (image, platform)))
+        .collect();
+    workspace.prepare(wanted.clone())?;
+    workspace.no_errors()?;
+    let order = workspace.order()?;
+    workspace.resolve();
+    for id in order {
+        workspace.ensure(&id, &mut Vec::new())?;
+    }
+    workspace.no_errors()?;
+    workspace.finish(&wanted)
+}
+
+/// An image whose names are resolved.
+struct Prepared<'a> {
+    unit: &'a Unit,
+    stages: Stages<'a>,
+    target: usize,
+    /// Stages of its own that it requires.
+    gates: Vec<usize>,
+    /// Other images that it requires.
+    gate_images: Vec<usize>,
+    /// Files, and the stages that they are copied out of.
+    artifacts: Vec<usize>,
+    /// The other images that its text names, with the bytes.
+    needs: Vec<(Key, Span)>,
+}
+
+impl Prepared<'_> {
+    /// The stages that have to be reached.
+    fn targets(&self) -> Vec<usize> {
+        let is_check = self.stages.options.purpose == Purpose::Check && self.stages.options.target.is_none();
+        if is_check {
+            return (0..self.stages.list.len()).collect();
+        }
+        let mut targets = vec![self.target];
+        targets.extend(self.gates.iter().chain(&self.artifacts));
+        targets
+    }
+}
+
+struct Workspace<'a> {
+    units: &'a [Unit],
+    siblings: &'a Siblings,
+    prepared: HashMap<Id, Prepared<'a>>,
+    /// What is prepared, in the order in which it was found.
+    found: Vec<Id>,
+    built: BuiltImages,
+    failed: HashSet<Id>,
+    pool: Pool<'a>,
+    builder: GraphBuilder,
+    diagnostics: Vec<Diagnostic>,
+    notices: Vec<String>,
+}
+
+impl<'a> Workspace<'a> {
+    /// Returns the mistakes so far, if there are any.
+    fn no_errors(&mut self) -> Result<(), CompileError> {
+        self.diagnostics = without_errors(std::mem::take(&mut self.diagnostics))?;
+        Ok(())
+    }
+
+    /// Resolves the names in images, and in those that they name.
+    fn prepare(&mut self, ids: Vec<Id>) -> Result<(), CompileError> {
+        let mut todo = VecDeque::from(ids);
+        while let Some(id) = todo.pop_front() {
+            if self.prepared.contains_key(&id) {
+                continue;
+            }
+            let prepared = self.names(&id)?;
+            todo.extend(prepared.needs.iter().map(|(key, _)| key.id()));
+            for &image in &prepared.gate_images {
+                todo.extend(
+                    self.units[image].build_platforms().into_iter().map(|platform| (image, platform)),
+                );
+            }
+            self.found.push(id.clone());
+            self.prepared.insert(id, prepared);
+        }
+        Ok(())
+    }
+
+    fn names(&mut self, (image, platform): &Id) -> Result<Prepared<'a>, CompileError> {
+        let unit = &self.units[*image];
+        let is_implied = unit.platforms.is_empty() && *platform == unit.options.platform;
+        let options = CompileOptions {
+            platform: platform.clone(),
+            platform_choice: if is_implied { unit.options.platform_choice } else { PlatformChoice::Explicit },
+            ..unit.options.clone()
+        };
+        let options = Arc::new(options);
+        let mut found = Vec::new();
+        let globals = Arc::new(Globals::new(&unit.dockerfile, &options, &mut found));
+        lint::default_bases(&unit.dockerfile, &options, &mut found);
+        let stages = Stages::new(&unit.dockerfile, &globals, &options, (self.siblings, *image), &mut found);
+        self.take(unit.file, found);
+        let names: Vec<_> = unit.dockerfile.stages.iter().map(|stage| stage.name.as_ref()).collect();
+        let target = match (stages::find_target(unit.options.target.as_deref(), &names), unit.target_at) {
+            (Ok(target), _) => target,
+            (Err(error), Some(at)) => {
+                self.unknown_stage(error, at);
+                names.len().saturating_sub(1)
+            }
+            // Mistakes in the text come first.
+            (Err(error), None) => {
+                self.no_errors()?;
+                return Err(error);
+            }
+        };
+        let mut stage = |name: &str, at: (FileId, Span)| match stages::find_target(Some(name), &names) {
+            Ok(stage) => Some(stage),
+            Err(error) => {
+                self.unknown_stage(error, at);
+                None
+            }
+        };
+        let mut gates = Vec::new();
+        let mut images = Vec::new();
+        for Requirement { what, file, span } in &unit.requires {
+            match what {
+                Required::Stage(name) => gates.extend(stage(name, (*file, *span))),
+                Required::Image(name) => images.push((name, *file, *span)),
+            }
+        }
+        let artifacts = unit.artifacts.iter().map(|wish| match &wish.stage {
+            None => target,
+            Some(name) => stage(name, (wish.file, wish.span)).unwrap_or(target),
+        });
+        let artifacts = artifacts.collect();
+        for StageDemand { stage: name, demand: _, file, span } in &unit.stage_demands {
+            stage(name, (*file, *span));
+        }
+        let mut gate_images = Vec::new();
+        for (name, file, span) in images {
+            match self.siblings.by_name(name) {
+                Some(required) if required != *image => gate_images.push(required),
+                found => {
+                    let text = match found {
+                        Some(_) => format!("the image `{name}` requires itself"),
+                        None => format!("there is no image `{name}`"),
+                    };
+                    self.diagnostics.push(Diagnostic::error("unknown-image", span, text).in_file(file));
+                }
+            }
+        }
+        let mut prepared =
+            Prepared { unit, stages, target, gates, gate_images, artifacts, needs: Vec::new() };
+        self.edges(&mut prepared);
+        Ok(prepared)
+    }
+
+    /// Notes which other images the text of the needed stages names.
+    fn edges(&mut self, prepared: &mut Prepared<'a>) {
+        let Prepared { unit, stages, .. } = &*prepared;
+        let mut needs = Vec::new();
+        for index in needed_by_text(stages, &prepared.targets()) {
+            let stage = &stages.list[index];
+            if let Named::Sibling(key) = &stage.base {
+                needs.push((key.clone(), stage.syntax.base.span, format!("FROM {}", stage.syntax.base.raw)));
+            }
+            for (reads, instruction) in stage.reads.iter().zip(&stage.syntax.instructions) {
+                for read in reads {
+                    if let Named::Sibling(key) = &read.named {
+                        let text = format!("{} from={}", instruction.keyword.value, read.text);
+                        needs.push((key.clone(), read.span, text));
+                    }
+                }
+            }
+        }
+        for (key, span, text) in &needs {
+            self.builder.edge(ImageEdge {
+                from: unit.name.clone(),
+                to: self.siblings.name(key.image).to_owned(),
+                why: format!("{text}: {}", key.how),
+                file: unit.file,
+                span: *span,
+            });
+        }
+        for (requirement, image) in unit
+            .requires
+            .iter()
+            .filter(|requirement| matches!(requirement.what, Required::Image(_)))
+            .zip(&prepared.gate_images)
+        {
+            self.builder.edge(ImageEdge {
+                from: unit.name.clone(),
+                to: self.siblings.name(*image).to_owned(),
+                why: "requires".to_owned(),
+                file: requirement.file,
+                span: requirement.span,
+            });
+        }
+        prepared.needs = needs.into_iter().map(|(key, span, _)| (key, span)).collect();
+    }
+
+    fn take(&mut self, file: FileId, found: Vec<Diagnostic>) {
+        self.diagnostics.extend(found.into_iter().map(|found| found.in_file(file)));
+    }
+
+    fn unknown_stage(&mut self, error: CompileError, (file, span): (FileId, Span)) {
+        match error {
+            CompileError::UnknownTarget { name, known, suggestion } => {
+                let error = Diagnostic::error("unknown-stage", span, format!("there is no stage `{name}`"));
+                let near = suggestion.map_or_else(String::new, |name| format!("did you mean `{name}`? "));
+                let help = format!("{near}the stages are: {}", known.join(", "));
+                self.diagnostics.push(error.with_help(help).in_file(file));
+            }
+            CompileError::Diagnostics(found) => self.take(file, found),
+            CompileError::Source { .. } => unreachable!("no image was asked for"),
+        }
+    }
+
+    /// Orders the images: each after those that its text names.
+    fn order(&mut self) -> Result<Vec<Id>, CompileError> {
+        let mut order = Vec::new();
+        let mut done: HashSet<Id> = HashSet::new();
+        let mut path: Vec<Id> = Vec::new();
+        let mut todo: Vec<(Id, bool)> = self.found.iter().rev().map(|id| (id.clone(), false)).collect();
+        while let Some((id, is_leaving)) = todo.pop() {
+            if is_leaving {
+                path.pop();
+                if done.insert(id.clone()) {
+                    order.push(id);
+                }
+                continue;
+            }
+            if done.contains(&id) {
+                continue;
+            }
+            path.push(id.clone());
+            todo.push((id.clone(), true));
+            let Some(prepared) = self.prepared.get(&id) else { continue };
+            for (key, span) in prepared.needs.iter().rev() {
+                let next = key.id();
+                match path.iter().position(|known| *known == next) {
+                    Some(at) => {
+                        let error = self.cycle(&path[at..], *span).in_file(prepared.unit.file);
+                        self.diagnostics.push(error);
+                    }
+                    None => todo.push((next, false)),
+                }
+            }
+        }
+        self.no_errors()?;
+        Ok(order)
+    }
+
+    fn cycle(&self, path: &[Id], span: Span) -> Diagnostic {
+        let names: Vec<String> = (path.iter().chain(path.first()))
+            .map(|(image, _)| format!("`{}`", self.siblings.name(*image)))
+            .collect();
+        let text = format!("the image {} needs itself: {}", names[0], names.join(" -> "));
+        let error = Diagnostic::error("image-cycle", span, text);
+        error.with_help("an entry in `contexts` says what else a name stands for, as `docker-image://REF`")
+    }
+
+    /// Asks for all the images that the text of the needed stages names, together.
+    fn resolve(&mut self) {
+        let mut wishes: Vec<Wish> = Vec::new();
+        for id in &self.found {
+            let prepared = &self.prepared[id];
+            for index in needed_by_text(&prepared.stages, &prepared.targets()) {
+                let stage = &prepared.stages.list[index];
+                let named =
+                    std::iter::once(&stage.base).chain(stage.reads.iter().flatten().map(|read| &read.named));
+                wishes.extend(named.filter_map(|named| match named {
+                    Named::Image(wish) => Some(wish.clone()),
+                    _ => None,
+                }));
+            }
+        }
+        self.pool.resolve(wishes);
+    }
+
+    /// Lowers an image, after those that its triggers need as well.
+    fn ensure(&mut self, id: &Id, path: &mut Vec<Id>) -> Result<(), CompileError> {
+        if self.built.contains_key(id) || self.failed.contains(id) {
+            return Ok(());
+        }
+        path.push(id.clone());
+        loop {
+            let prepared = &self.prepared[id];
+            if prepared.needs.iter().any(|(key, _)| self.failed.contains(&key.id())) {
+                self.failed.insert(id.clone());
+                break;
+            }
+            let mut found = Vec::new();
+            let reach =
+                Reach::new(&prepared.stages, prepared.targets(), &self.built, &mut self.pool, &mut found);
+            let reach = match reach {
+                Ok(reach) => reach,
+                Err(Unreached::Missing(missing)) => {
+                    self.missing(id, missing, path)?;
+                    continue;
+                }
+                Err(Unreached::Source(Some(CompileError::Source {
+                    reference,
+                    span,
+                    suggestion,
+                    error,
+                    ..
+                }))) => {
+                    let file = prepared.unit.file;
+                    return Err(CompileError::Source { reference, file, span, suggestion, error });
+                }
+                Err(Unreached::Source(Some(error))) => return Err(error),
+                Err(Unreached::Source(None)) => {
+                    self.failed.insert(id.clone());
+                    break;
+                }
+            };
+            let is_wrong = |found: &[Diagnostic]| found.iter().any(|found| found.severity == Severity::Error);
+            if !is_wrong(&found) {
+                if prepared.stages.options.purpose == Purpose::Check {
+                    lint::whole_file(&prepared.stages, &reach, prepared.target, &mut found);
+                }
+                let lower = Lower {
+                    unit: prepared.unit,
+                    stages: &prepared.stages,
+                    reach: &reach,
+                    target: prepared.target,
+                    gates: &prepared.gates,
+                    artifacts: &prepared.artifacts,
+                    built: &self.built,
+                    builder: &mut self.builder,
+                    diagnostics: &mut found,
+                };
+                let built = Arc::new(lower::image(lower));
+                let unit = prepared.unit;
+                let notice = arguments::unconsumed(&unit.dockerfile, &reach, &prepared.stages.options);
+                let image = if unit.name.is_empty() { String::new() } else { format!("`{}`: ", unit.name) };
+                self.notices.extend(notice.map(|notice| format!("{image}{notice}")));
+                if !is_wrong(&found) {
+                    self.built.insert(id.clone(), built);
+                }
+            }
+            if is_wrong(&found) {
+                self.failed.insert(id.clone());
+            }
+            let file = prepared.unit.file;
+            self.take(file, found);
+            break;
+        }
+        path.pop();
+        Ok(())
+    }
+
+    /// Lowers the images that triggers of an image need; they may be found only now.
+    fn missing(
+        &mut self,
+        id: &Id,
+        missing: Vec<(Key, Span)>,
+        path: &mut Vec<Id>,
+    ) -> Result<(), CompileError> {
+        for (key, span) in missing {
+            let next = key.id();
+            let prepared = &self.prepared[id];
+            let (unit, file) = (prepared.unit, prepared.unit.file);
+            if let Some(at) = path.iter().position(|known| *known == next) {
+                let error = self.cycle(&path[at..], span).in_file(file);
+                self.diagnostics.push(error);
+                self.failed.insert(next);
+                continue;
+            }
+            let why = format!("a trigger of its base: {}", key.how);
+            let (from, to) = (unit.name.clone(), self.siblings.name(key.image).to_owned());
+            self.builder.edge(ImageEdge { from, to, why, file, span });
+            self.prepare(vec![next.clone()])?;
+            self.ensure(&next, path)?;
+            if let Some(prepared) = self.prepared.get_mut(id) {
+                prepared.needs.push((key, span));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the images that were asked for those of the graph.
+    fn finish(mut self, wanted: &[Id]) -> Result<Compiled, CompileError> {
+        let mut epochs: BTreeSet<Option<String>> = BTreeSet::new();
+        for id in wanted {
+            let Some(built) = self.built.get(id) else { continue };
+            let mut target = built.target.clone();
+            for gate in self.gate_steps(id) {
+                if !target.gates.contains(&gate) {
+                    target.gates.push(gate);
+                }
+            }
+            self.builder.image(target);
+            let stages = &self.prepared[id].stages;
+            let epoch = stages
+                .options
+                .build_args
+                .get(EPOCH)
+                .map(String::as_str)
+                .or_else(|| stages.globals.get(EPOCH));
+            epochs.insert(epoch.map(str::to_owned));
+        }
+        if epochs.len() > 1 {
+            let text = "images of one build have one `SOURCE_DATE_EPOCH`, and these have several";
+            let error = Diagnostic::error("several-epochs", Span::default(), text);
+            return Err(CompileError::Diagnostics(vec![
+                error.with_help("set the environment's variable instead"),
+            ]));
+        }
+        let warnings = without_errors(self.diagnostics)?;
+        let mut notices = self.notices;
+        notices.sort();
+        notices.dedup();
+        let source_date_epoch = epochs.into_iter().next().flatten();
+        Ok(Compiled { graph: self.builder.finish(), warnings, source_date_epoch, notices })
+    }
+
+    /// The states that other images give, which an image requires: with what those require.
+    fn gate_steps(&self, id: &Id) -> Vec<crate::StepId> {
+        let mut steps = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut todo = self.prepared[id].gate_images.clone();
+        while let Some(image) = todo.pop() {
+            if !seen.insert(image) {
+                continue;
+            }
+            for platform in self.units[image].build_platforms() {
+                let id = (image, platform);
+                if let (Some(built), Some(prepared)) = (self.built.get(&id), self.prepared.get(&id)) {
+                    steps.push(built.target.step);
+                    steps.extend(&built.target.gates);
+                    todo.extend(&prepared.gate_images);
+                }
+            }
+        }
+        steps
+    }
+}
