@@ -41,7 +41,7 @@ use siblings::Siblings;
 pub use source::{ImageSource, ResolvedImage};
 use stages::Stages;
 pub use units::{ArtifactWish, Required, Requirement, StageDemand, Unit};
-pub use workspace::compile_all;
+pub use workspace::{compile_all, needed};
 
 /// The argument that bounds every time of the image.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";

@@ -19,6 +19,8 @@ pub struct Unit {
     pub tags: Vec<String>,
     /// Its stages, parsed without errors.
     pub dockerfile: Arc<Dockerfile>,
+    /// Whether they were read: those of an image that nobody needs do not have to be.
+    pub is_read: bool,
     /// The file that they stand in.
     pub file: FileId,
     /// How it is compiled; the platform counts where `platforms` is empty.
@@ -92,6 +94,7 @@ impl Unit {
             name: String::new(),
             tags: Vec::new(),
             dockerfile,
+            is_read: true,
             file: FileId::default(),
             options,
             platforms: Vec::new(),

@@ -4,13 +4,15 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use kairn_image::Platform;
+use kairn_spec::dockerfile::{InstructionKind, parse_trigger};
 use kairn_spec::{Diagnostic, FileId, Severity, Span};
 
 use super::arguments::{self, Globals};
 use super::lower::{self, BuiltImages, Lower};
+use super::mentions::Walk;
 use super::reach::{Reach, Unreached, needed_by_text};
 use super::siblings::{Key, Siblings};
-use super::source::{ImageSource, Pool, Wish};
+use super::source::{Failure, ImageSource, Pool, ResolvedImage, Wish};
 use super::stages::{self, Named, Stages};
 use super::units::{Required, Requirement, StageDemand, Unit};
 use super::{CompileError, CompileOptions, Compiled, EPOCH, PlatformChoice, Purpose, lint, without_errors};
@@ -35,22 +37,8 @@ pub fn compile_all(
     source: &dyn ImageSource,
 ) -> Result<Compiled, CompileError> {
     let siblings = Siblings::new(units);
-    let mut workspace = Workspace {
-        units,
-        siblings: &siblings,
-        prepared: HashMap::new(),
-        found: Vec::new(),
-        built: BuiltImages::new(),
-        failed: HashSet::new(),
-        pool: Pool::new(source),
-        builder: GraphBuilder::default(),
-        diagnostics: Vec::new(),
-        notices: Vec::new(),
-    };
-    let wanted: Vec<Id> = selected
-        .iter()
-        .flat_map(|&image| units[image].build_platforms().into_iter().map(move |platform| (image, platform)))
-        .collect();
+    let mut workspace = Workspace::new(units, &siblings, source);
+    let wanted = ids(units, selected);
     workspace.prepare(wanted.clone())?;
     workspace.no_errors()?;
     let order = workspace.order()?;
@@ -60,6 +48,41 @@ pub fn compile_all(
     }
     workspace.no_errors()?;
     workspace.finish(&wanted)
+}
+
+fn ids(units: &[Unit], selected: &[usize]) -> Vec<Id> {
+    let platforms =
+        |&image: &usize| units[image].build_platforms().into_iter().map(move |platform| (image, platform));
+    selected.iter().flat_map(platforms).collect()
+}
+
+/// Finds the images that some images need, themselves included, as far as that can be told from those that are read.
+pub fn needed(units: &[Unit], selected: &[usize]) -> BTreeSet<usize> {
+    let siblings = Siblings::new(units);
+    let mut workspace = Workspace::new(units, &siblings, &Nobody);
+    let mut needed: BTreeSet<usize> = selected.iter().copied().collect();
+    let mut todo = VecDeque::from(ids(units, selected));
+    let mut seen = HashSet::new();
+    while let Some(id) = todo.pop_front() {
+        needed.insert(id.0);
+        if !units[id.0].is_read || !seen.insert(id.clone()) {
+            continue;
+        }
+        let Ok(prepared) = workspace.names(&id) else { continue };
+        todo.extend(prepared.needs.iter().map(|(key, _)| key.id()));
+        todo.extend(prepared.triggered().iter().map(Key::id));
+        todo.extend(ids(units, &prepared.gate_images));
+    }
+    needed
+}
+
+/// A source that is not asked.
+struct Nobody;
+
+impl ImageSource for Nobody {
+    fn resolve(&self, reference: &str, _platform: &Platform) -> Result<ResolvedImage, Failure> {
+        Err(format!("nobody is asked for {reference}").into())
+    }
 }
 
 /// An image whose names are resolved.
@@ -78,6 +101,28 @@ struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
+    /// The other images that triggers of its stages name: images that are built on it need them.
+    fn triggered(&self) -> Vec<Key> {
+        let mut triggered = Vec::new();
+        for stage in &self.stages.list {
+            let texts = stage.syntax.instructions.iter().filter_map(|instruction| match &instruction.kind {
+                InstructionKind::Onbuild(text) => Some(&text.value),
+                _ => None,
+            });
+            let Stages { globals, options, escape, .. } = &self.stages;
+            let mut walk = Walk::new(Some(&stage.variables), globals, options, *escape);
+            for trigger in texts.filter_map(|text| parse_trigger(text).ok()) {
+                let mentions = walk.instruction(&trigger, &mut Vec::new());
+                let reads = self.stages.reads(mentions, &mut Vec::new());
+                triggered.extend(reads.into_iter().filter_map(|read| match read.named {
+                    Named::Sibling(key) => Some(key),
+                    _ => None,
+                }));
+            }
+        }
+        triggered
+    }
+
     /// The stages that have to be reached.
     fn targets(&self) -> Vec<usize> {
         let is_check = self.stages.options.purpose == Purpose::Check && self.stages.options.target.is_none();
@@ -105,6 +150,21 @@ struct Workspace<'a> {
 }
 
 impl<'a> Workspace<'a> {
+    fn new(units: &'a [Unit], siblings: &'a Siblings, source: &'a dyn ImageSource) -> Self {
+        Self {
+            units,
+            siblings,
+            prepared: HashMap::new(),
+            found: Vec::new(),
+            built: BuiltImages::new(),
+            failed: HashSet::new(),
+            pool: Pool::new(source),
+            builder: GraphBuilder::default(),
+            diagnostics: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
     /// Returns the mistakes so far, if there are any.
     fn no_errors(&mut self) -> Result<(), CompileError> {
         self.diagnostics = without_errors(std::mem::take(&mut self.diagnostics))?;
@@ -329,7 +389,7 @@ impl<'a> Workspace<'a> {
             return Ok(());
         }
         path.push(id.clone());
-        loop {
+        while !self.failed.contains(id) {
             let prepared = &self.prepared[id];
             if prepared.needs.iter().any(|(key, _)| self.failed.contains(&key.id())) {
                 self.failed.insert(id.clone());
@@ -411,10 +471,19 @@ impl<'a> Workspace<'a> {
                 let error = self.cycle(&path[at..], span).in_file(file);
                 self.diagnostics.push(error);
                 self.failed.insert(next);
+                self.failed.insert(id.clone());
                 continue;
             }
             let why = format!("a trigger of its base: {}", key.how);
             let (from, to) = (unit.name.clone(), self.siblings.name(key.image).to_owned());
+            if !self.units[key.image].is_read {
+                let text = format!("a trigger of its base needs the image `{to}`, which was not read");
+                let error = Diagnostic::error("image-not-read", span, text).in_file(file);
+                self.diagnostics.push(error.with_help("name that image as well among those that are built"));
+                self.failed.insert(next);
+                self.failed.insert(id.clone());
+                continue;
+            }
             self.builder.edge(ImageEdge { from, to, why, file, span });
             self.prepare(vec![next.clone()])?;
             self.ensure(&next, path)?;
