@@ -253,6 +253,20 @@ pub struct Build {
     /// Steps that may run at a time [default: twice the processors, at least 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
+    /// Memory that RUNs may come to together, by what is said of each [default: nine tenths of the container's limit, or
+    /// of the machine's memory]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// After a failure build all that does not need what failed; with `publish`, also deliver what is whole
+    #[arg(
+        long,
+        value_enum,
+        value_name = "build|publish",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "build"
+    )]
+    pub keep_going: Option<KeepGoing>,
     /// How progress is shown on standard error
     #[arg(long, value_enum, default_value_t)]
     pub progress: Progress,
@@ -268,6 +282,15 @@ pub struct Build {
     /// Write the digest of the image's config to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
+}
+
+/// What is done after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeepGoing {
+    /// All is built that can be
+    Build,
+    /// The same, and what is whole is delivered
+    Publish,
 }
 
 /// `kairn graph`.

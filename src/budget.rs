@@ -51,26 +51,34 @@ pub fn age(text: &str) -> Result<u64, Failure> {
     number.checked_mul(factor).ok_or_else(wrong)
 }
 
-/// Reads a size: a number with `B`, `kB`, `MB`, `GB`, `TB` (or `KiB` and so on), or a share of the store's disk with `%`.
-/// In bytes.
+/// Reads a size as [`bytes`] does, or a share of the store's disk with `%`. In bytes.
 pub fn size(text: &str, store: &Store) -> Result<u64, Failure> {
-    let wrong =
-        || Failure::user(format!("`{text}` is no size")).with_help("write it as `500MB`, `20GB` or `10%`");
+    read(text, Some(store))
+}
+
+/// Reads a size: a number with `B`, `kB`, `MB`, `GB`, `TB` (or `KiB` and so on). In bytes.
+pub fn bytes(text: &str) -> Result<u64, Failure> {
+    read(text, None)
+}
+
+fn read(text: &str, store: Option<&Store>) -> Result<u64, Failure> {
+    let examples = if store.is_some() { "`500MB`, `20GB` or `10%`" } else { "`500MB` or `20GB`" };
+    let wrong = || Failure::user(format!("`{text}` is no size")).with_help(format!("write it as {examples}"));
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: f64 = number.parse().map_err(|_| wrong())?;
     #[expect(clippy::cast_precision_loss, reason = "a budget need not be exact to the byte")]
-    let factor = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "k" | "kb" => 1e3,
-        "m" | "mb" => 1e6,
-        "g" | "gb" => 1e9,
-        "t" | "tb" => 1e12,
-        "kib" => 1024.0,
-        "mib" => 1024.0_f64.powi(2),
-        "gib" => 1024.0_f64.powi(3),
-        "tib" => 1024.0_f64.powi(4),
-        "%" if number <= 100.0 => store.disk_bytes() as f64 / 100.0,
+    let factor = match (unit.to_ascii_lowercase().as_str(), store) {
+        ("" | "b", _) => 1.0,
+        ("k" | "kb", _) => 1e3,
+        ("m" | "mb", _) => 1e6,
+        ("g" | "gb", _) => 1e9,
+        ("t" | "tb", _) => 1e12,
+        ("kib", _) => 1024.0,
+        ("mib", _) => 1024.0_f64.powi(2),
+        ("gib", _) => 1024.0_f64.powi(3),
+        ("tib", _) => 1024.0_f64.powi(4),
+        ("%", Some(store)) if number <= 100.0 => store.disk_bytes() as f64 / 100.0,
         _ => return Err(wrong()),
     };
     #[expect(
@@ -109,6 +117,8 @@ mod tests {
         ] {
             assert_eq!(size(text, &store).ok(), expected, "{text}");
         }
+        assert_eq!(bytes("2GiB").ok(), Some(2 << 30));
+        assert!(bytes("10%").is_err());
         assert_eq!(parse("off", &store).ok(), Some(None));
         assert!(parse("ages=1d", &store).is_err());
         assert!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
-use kairn_executor::build::Fresh;
+use kairn_executor::build::{Fresh, KeepGoing};
 use kairn_executor::cache::Remotes;
 use kairn_executor::events::{Event, Events};
 use kairn_executor::grants::Grants;
@@ -36,8 +36,6 @@ fn default_root() -> Result<PathBuf, Failure> {
 pub struct Workshop {
     /// Settings; a build adds what is its own.
     pub settings: Settings,
-    /// For registries.
-    pub client: Arc<Client>,
     /// Where work is told.
     pub events: Events,
     /// Where it is heard.
@@ -60,14 +58,15 @@ impl Workshop {
         let (sender, receiver) = mpsc::channel();
         let events = Events::new(sender);
         let remotes = Arc::new(Remotes::new(caches, events.clone()));
-        let puller =
-            Arc::new(Puller::new(Arc::clone(&client), Arc::clone(&store), events.clone(), policy, remotes));
+        let puller = Arc::new(Puller::new(client, Arc::clone(&store), events.clone(), policy, remotes));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let settings = Settings {
             store,
             puller,
             contexts: BTreeMap::new(),
             jobs: (2 * cores).max(8),
+            memory_bytes: u64::MAX,
+            keep_going: KeepGoing::Stop,
             fresh: Fresh::Nothing,
             project: None,
             cache_to: Vec::new(),
@@ -81,7 +80,7 @@ impl Workshop {
             hosts: HOSTS.to_owned(),
             grants: Grants::default(),
         };
-        Ok(Self { settings, client, events, receiver, running })
+        Ok(Self { settings, events, receiver, running })
     }
 }
 

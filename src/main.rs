@@ -16,6 +16,7 @@ mod failure;
 mod inputs;
 mod ladder;
 mod machine;
+mod memory;
 mod progress;
 
 use std::ffi::OsString;

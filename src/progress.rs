@@ -6,7 +6,9 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use kairn_compiler::{Graph, StepId};
+use kairn_executor::artifact::WrittenArtifact;
 use kairn_executor::events::{Completion, Event, EventKind};
+use kairn_executor::explain::bytes;
 use serde_json::json;
 
 use crate::args::Progress;
@@ -120,10 +122,19 @@ fn plain_line(event: &Event, graph: &Graph, summary: &Summary) -> Option<String>
             format!("[{prefix}] done {seconds:.1}s")
         }
         EventKind::Failed => format!("[{prefix}] failed: {text}"),
+        EventKind::Skipped { because } => {
+            format!("[{prefix}] skipped, because {} failed: {text}", step_name(graph, *because).0)
+        }
+        EventKind::Artifact(written) => format!("[{prefix}] {}", copied(written)),
         EventKind::Notice(notice) => format!("[{prefix}] note: {notice}"),
         EventKind::Warning(warning) => format!("[{prefix}] warning: {warning}"),
         EventKind::Transfer(transfer) => format!("[{prefix}] {transfer}"),
     })
+}
+
+fn copied(written: &WrittenArtifact) -> String {
+    let (files, size) = (written.files, bytes(written.size_bytes));
+    format!("copied `{}` out to `{}` ({files} files, {size})", written.path, written.dest.display())
 }
 
 /// A line as a terminal shows it: only what follows the last carriage return.
@@ -142,6 +153,14 @@ fn json_line(event: &Event, graph: &Graph, labels: &BTreeMap<StepId, String>, st
             ("step-finished", json!({ "cached": *completion != Completion::Done, "from": from }))
         }
         EventKind::Failed => ("step-failed", json!({})),
+        EventKind::Skipped { because } => ("step-skipped", json!({ "because": labels.get(because) })),
+        EventKind::Artifact(written) => (
+            "artifact",
+            json!({
+                "path": written.path, "dest": written.dest, "files": written.files,
+                "size_bytes": written.size_bytes,
+            }),
+        ),
         EventKind::Notice(text) => ("notice", json!({ "text": text })),
         EventKind::Warning(text) => ("warning", json!({ "text": text })),
         EventKind::Ended => ("ended", json!({})),

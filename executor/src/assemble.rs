@@ -8,7 +8,7 @@ use kairn_compiler::graph::ImageTarget;
 use kairn_image::backend::inline;
 use kairn_image::config::{History, RootFs};
 use kairn_image::layer::{Compression, LayerWriter, Timestamp, read_layer};
-use kairn_image::{Descriptor, Digest, ImageConfig, Manifest, media_type};
+use kairn_image::{Descriptor, Digest, ImageConfig, Manifest, Platform, media_type};
 
 use crate::BUILD_TIME;
 use crate::build::Settings;
@@ -20,6 +20,8 @@ use crate::state::{State, StateLayer};
 pub struct AssembledImage {
     /// The target's name.
     pub name: String,
+    /// The target's platform.
+    pub platform: Platform,
     /// The manifest.
     pub descriptor: Descriptor,
     /// The manifest's content.
@@ -84,6 +86,7 @@ pub fn assemble(
     }
     Ok(AssembledImage {
         name: target.name.clone(),
+        platform: target.platform.clone(),
         descriptor: descriptor(media_type::OCI_MANIFEST, &manifest_bytes),
         manifest,
         config,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kairn_compiler::StepId;
 use kairn_image::Digest;
@@ -63,6 +64,11 @@ pub enum CommandEnd {
     Exited(i32),
     /// This signal killed it.
     Signalled(i32),
+    /// It took longer than it may, and was stopped.
+    TimedOut {
+        /// How long it may take.
+        after: Duration,
+    },
     /// It could not be started.
     NotStarted {
         /// Why.
@@ -76,9 +82,18 @@ impl fmt::Display for CommandEnd {
             Self::Exited(code) => write!(f, "exit code: {code}"),
             Self::Signalled(9) => write!(f, "killed by signal 9 (out of memory, often)"),
             Self::Signalled(signal) => write!(f, "killed by signal {signal}"),
+            Self::TimedOut { after } => write!(f, "timed out after {}", spoken(*after)),
             Self::NotStarted { reason } => f.write_str(reason),
         }
     }
+}
+
+/// A time as people write it: `1h30m`, `10m`, `1.5s`.
+fn spoken(time: Duration) -> String {
+    let (minutes, seconds) = (time.as_secs() / 60, time.as_secs_f64() % 60.0);
+    let unit = |number: u64, unit: &str| if number > 0 { format!("{number}{unit}") } else { String::new() };
+    let seconds = if seconds > 0.0 || minutes == 0 { format!("{seconds}s") } else { String::new() };
+    format!("{}{}{seconds}", unit(minutes / 60, "h"), unit(minutes % 60, "m"))
 }
 
 impl Error {
@@ -119,6 +134,15 @@ impl Error {
             Self::Command { step, .. } => Some(*step),
             Self::User { step, .. } | Self::World { step, .. } => *step,
             Self::Lost { .. } | Self::Cancelled => None,
+        }
+    }
+
+    /// Whether the same step may succeed when it is tried again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Command { failure, .. } => !matches!(failure.end, CommandEnd::NotStarted { .. }),
+            Self::World { source, .. } => !source.as_deref().is_some_and(|error| is_disk_full(error)),
+            Self::User { .. } | Self::Lost { .. } | Self::Cancelled => false,
         }
     }
 

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use kairn_compiler::StepId;
 
+use crate::artifact::WrittenArtifact;
+
 /// Something happened.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -27,6 +29,13 @@ pub enum EventKind {
     Finished(Completion),
     /// The step failed or was stopped.
     Failed,
+    /// The step is not begun, because another one failed that it needs.
+    Skipped {
+        /// The one that failed.
+        because: StepId,
+    },
+    /// Files of the step's stage were copied to the machine.
+    Artifact(WrittenArtifact),
     /// Something is worth knowing, and the build goes on.
     Notice(String),
     /// Something is not as it should be, and the build goes on.

@@ -6,11 +6,15 @@
 //! A step gives a *state*: a stack of layers and a digest of what they hold. Layers are descriptors until somebody
 //! needs files: a COPY needs only the names ([`tree`]), a RUN needs the layers unpacked ([`snapshot`]).
 //!
-//! Reading order: [`build`], [`schedule`], [`state`], [`run`], [`cache`], [`explain`], [`copy`], [`tree`], [`snapshot`], [`store`],
-//! [`owner`], [`materialize`], [`pull`], [`fetch`], [`assemble`], [`publish`], [`grants`], [`sandbox`].
+//! Reading order: [`build`], `attempt`, [`schedule`], [`state`], [`run`], [`cache`], [`explain`], [`copy`], [`tree`],
+//! [`snapshot`], [`store`], [`owner`], [`materialize`], [`pull`], [`fetch`], [`assemble`], [`publish`], [`artifact`],
+//! [`built`], [`grants`], [`sandbox`].
 
+pub mod artifact;
 pub mod assemble;
+mod attempt;
 pub mod build;
+pub mod built;
 pub mod cache;
 pub mod context;
 pub mod copy;
@@ -34,7 +38,8 @@ pub mod store;
 pub mod tree;
 pub mod users;
 
-pub use build::{Built, Settings, build};
+pub use build::{Settings, build};
+pub use built::Built;
 pub use error::Error;
 
 use kairn_image::layer::Timestamp;

@@ -117,6 +117,16 @@ impl Materializer {
             .collect()
     }
 
+    /// One unpacked layer of a state; the others are fetched only where it cannot be unpacked without their names.
+    ///
+    /// # Errors
+    /// As [`Self::snapshots`].
+    pub fn snapshot_of(&self, state: &State, index: usize) -> Result<PathBuf, Error> {
+        let layers = state.layers[..=index].to_vec();
+        let only = self.snapshots_from(&State { content: state.content, layers }, index)?.pop();
+        Ok(only.expect("as many snapshots as layers are asked for"))
+    }
+
     /// The names of a state with the folders of its layers' contents.
     ///
     /// # Errors

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use kairn_compiler::{Graph, Op};
 use kairn_executor::assemble::AssembledImage;
-use kairn_executor::build::{self, Fresh};
+use kairn_executor::build::{Fresh, KeepGoing};
+use kairn_executor::built::{Fate, ImageOutcome};
 use kairn_executor::events::{EventKind, Events};
 use kairn_executor::grants::Grants;
-use kairn_executor::publish::{Sink, publish};
+use kairn_executor::publish::{Delivery, Sink};
 use kairn_executor::pull::Policy;
 use kairn_executor::sandbox::userns::{Ids, Refused};
 use kairn_executor::store::Budget;
@@ -18,19 +19,19 @@ use kairn_image::reference::Reference;
 use kairn_spec::Diagnostic;
 use serde_json::json;
 
-use crate::args::{Allow, Build, Caching, Input};
+use crate::args::{self, Allow, Build, Caching, Input};
 use crate::failure::{Failure, chain, code};
 use crate::inputs::{self, Project, SourceFile, grants};
 use crate::machine::{self, Workshop};
 use crate::progress::{self, Summary};
-use crate::{budget, caches, ladder};
+use crate::{budget, caches, ladder, memory};
 
 /// Runs the command; `namespace` says which ids the user namespace of this process has, or why it has none.
 pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure> {
     let start = Instant::now();
     let tags = tags(args)?;
     let sinks = sinks(args, &tags)?;
-    let Workshop { mut settings, client, events, receiver, running: _running } =
+    let Workshop { mut settings, events, receiver, running: _running } =
         workshop(&args.input, &args.caching)?;
     let budget = budget::parse(&args.prune, &settings.store)?;
     let exports = caches::exports(&args.cache_to, &args.input.registries, args.caching.offline)?;
@@ -62,16 +63,21 @@ pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure>
         events.build(EventKind::Notice(format!("isolation: {}{reason}", settings.rung.name())));
     }
     settings.fresh = fresh(&args.caching, &file.text)?;
-    let name = inputs::project_name(&args.input);
-    settings.project = Some(build::Project { name, tags: tags.iter().map(ToString::to_string).collect() });
+    settings.project = Some(inputs::project_name(&args.input));
     settings.jobs = args.jobs.map_or(settings.jobs, usize::from);
+    settings.memory_bytes = args.memory.as_deref().map_or_else(|| Ok(memory::budget()), budget::bytes)?;
+    settings.keep_going = match args.keep_going {
+        None => KeepGoing::Stop,
+        Some(args::KeepGoing::Build) => KeepGoing::Go,
+        Some(args::KeepGoing::Publish) => KeepGoing::GoAndPublish,
+    };
     settings.contexts.clone_from(&project.contexts);
+    let delivery =
+        Delivery { name: graph.images[0].name.clone(), images: vec![0], tags, sinks, ..Delivery::default() };
     let (result, summary) = std::thread::scope(|scope| {
         let work = scope.spawn(|| {
-            let deliver = |image: &AssembledImage| {
-                sinks.iter().try_for_each(|sink| publish(image, &tags, sink, &client, &settings, &events))
-            };
-            let built = kairn_executor::build(graph, &settings, &events, &deliver);
+            let deliveries = std::slice::from_ref(&delivery);
+            let built = kairn_executor::build(graph, deliveries, &settings, &events);
             if let Some(budget) = &budget {
                 prune(&settings, budget, &events);
             }
@@ -83,10 +89,27 @@ pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure>
         (result, summary)
     });
     let built = result.map_err(|error| of_build(&error, Some(graph), file))?;
-    for image in &built.images {
-        report(args, image, &tags, graph, &summary)?;
+    for (image, delivered) in built.images.iter().zip(&built.deliveries) {
+        if let (ImageOutcome::Assembled(image), Fate::Published) = (image, delivered.fate) {
+            report(args, image, &delivered.tags, graph, &summary)?;
+        }
     }
-    Ok(())
+    failed(&built.failures, graph, file)
+}
+
+/// Says all that failed; the first failure is the one that the exit code is of.
+fn failed(failures: &[Error], graph: &Graph, file: &SourceFile) -> Result<(), Failure> {
+    let [first, others @ ..] = failures else { return Ok(()) };
+    let shown = of_build(first, Some(graph), file);
+    if others.is_empty() {
+        return Err(shown);
+    }
+    shown.print();
+    for error in others {
+        of_build(error, Some(graph), file).print();
+    }
+    let text = format!("{} failures, of which the first gives the exit code", failures.len());
+    Err(Failure { code: shown.code, ..Failure::user(text) })
 }
 
 /// Opens the store and what the options say of caches.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kairn_executor::build::{Project as Named, look};
+use kairn_executor::build::look;
 use kairn_executor::explain::bytes;
 use kairn_executor::store::{BuildRecord, StepReport, Verdict};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ fn next(args: &Explain) -> Result<BuildRecord, Failure> {
     let compiled = inputs::compile_project(&args.input, &project, settings.puller.as_ref())?;
     settings.fresh = fresh(&args.caching, &project.file.text)?;
     settings.contexts.clone_from(&project.contexts);
-    settings.project = Some(Named { name: inputs::project_name(&args.input), tags: Vec::new() });
+    settings.project = Some(inputs::project_name(&args.input));
     let result = look(&compiled.graph, &settings, &events);
     drop(events);
     for event in receiver.try_iter() {

@@ -11,10 +11,17 @@ use super::compare::{Texts, changed_inputs, own_changes, secrets};
 use super::lists::{self, FileList};
 use super::{Cause, Change, FileChange, short};
 use crate::cache::Remotes;
+use crate::schedule::queue::Estimates;
 use crate::store::{BuildRecord, Place, StepRecord, Store, Verdict};
 
 /// Longest stage that is matched line by line.
 const MATCHED: usize = 2000;
+
+/// How long a command is thought to take where nobody has run one, in milliseconds.
+const UNKNOWN_RUN_MS: u64 = 1000;
+
+/// The same of what is copied or fetched.
+const UNKNOWN_COPY_MS: u64 = 20;
 
 /// Says why steps work.
 #[derive(Debug)]
@@ -48,10 +55,33 @@ impl<'a> Explainer<'a> {
 
     fn previous(&self) -> &Previous {
         self.previous.get_or_init(|| {
-            let build = self.store.last_build(self.project);
+            let is_named = !self.project.is_empty();
+            let build = is_named.then(|| self.store.last_build(self.project)).flatten();
             let pairs = build.as_ref().map(|build| pair(self.graph, build)).unwrap_or_default();
             Previous { build, pairs }
         })
+    }
+
+    /// How long steps are thought to take: as long as they took before, and a command that nobody has run yet as long as
+    /// most others.
+    pub fn estimates(&self) -> Estimates {
+        let previous = self.previous();
+        let steps = previous.build.as_ref().map_or(&[][..], |build| &build.steps);
+        let known = |step: &StepId| {
+            let report = &steps[*previous.pairs.get(step)?];
+            Some(report.duration_ms).filter(|duration_ms| *duration_ms > 0)
+        };
+        let is_run = |step: &StepId| matches!(self.graph.op(*step), Op::Run(_));
+        let all = self.graph.steps.node_indices();
+        let mut runs: Vec<u64> = all.clone().filter(is_run).filter_map(|step| known(&step)).collect();
+        runs.sort_unstable();
+        let usual = runs.get(runs.len() / 2).copied().unwrap_or(UNKNOWN_RUN_MS);
+        let guess = |step: &StepId| match self.graph.op(*step) {
+            Op::Run(_) => usual,
+            Op::Copy(_) | Op::Http(_) | Op::Git(_) => UNKNOWN_COPY_MS,
+            Op::Scratch | Op::Image(_) | Op::Context(_) | Op::Inline(_) | Op::Workdir(_) | Op::Link => 1,
+        };
+        all.map(|step| (step, known(&step).unwrap_or_else(|| guess(&step)))).collect()
     }
 
     /// Says why a step, whose key is not known, works; the first cause is the one that counts. `name` is the key by which

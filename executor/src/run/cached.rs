@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use kairn_compiler::StepId;
@@ -39,6 +40,23 @@ enum Known {
     Nothing(Option<Vec<Cause>>),
 }
 
+/// What is known of a step.
+pub(super) enum Look {
+    /// What it gives.
+    Known(Outcome),
+    /// Nothing.
+    Missing(Missing),
+}
+
+/// A step whose result is not known.
+pub(super) struct Missing {
+    step: StepId,
+    parent: Arc<State>,
+    parts: KeyParts,
+    whole: Option<Digest>,
+    reason: Option<Vec<Cause>>,
+}
+
 impl Runner<'_> {
     /// Gives the recorded result of a key, or does the work and records it.
     ///
@@ -46,18 +64,44 @@ impl Runner<'_> {
     pub(super) fn cached(
         &self,
         step: StepId,
-        parent: &State,
+        parent: &Arc<State>,
         parts: KeyParts,
         whole: Option<Digest>,
         files: Files<'_>,
         work: impl FnOnce() -> Result<Made, Error>,
     ) -> Result<Outcome, Error> {
+        match self.look(step, parent, parts, whole)? {
+            Look::Known(outcome) => Ok(outcome),
+            Look::Missing(missing) => self.make(missing, files, work),
+        }
+    }
+
+    /// Gives the recorded result of a key, if there is one.
+    pub(super) fn look(
+        &self,
+        step: StepId,
+        parent: &Arc<State>,
+        parts: KeyParts,
+        whole: Option<Digest>,
+    ) -> Result<Look, Error> {
+        let key = parts.key().0;
+        match self.known(step, &key) {
+            Known::Result(known) => self.hit(step, parent, key, whole, *known).map(Look::Known),
+            Known::Nothing(reason) => {
+                Ok(Look::Missing(Missing { step, parent: Arc::clone(parent), parts, whole, reason }))
+            }
+        }
+    }
+
+    /// Does the work of a step whose result is not known, and records it.
+    pub(super) fn make(
+        &self,
+        Missing { step, parent, parts, whole, reason }: Missing,
+        files: Files<'_>,
+        work: impl FnOnce() -> Result<Made, Error>,
+    ) -> Result<Outcome, Error> {
         let key = parts.key().0;
         let name = whole.unwrap_or(key);
-        let reason = match self.known(step, &key) {
-            Known::Result(known) => return self.hit(step, parent, key, whole, *known),
-            Known::Nothing(reason) => reason,
-        };
         let lock = match self.purpose {
             Purpose::Work => Some(self.store().lock(&format!("step-{}", key.hex()))?),
             Purpose::Look => None,
@@ -67,11 +111,11 @@ impl Runner<'_> {
             && reason.is_none()
             && let Known::Result(known) = self.known(step, &key)
         {
-            return self.hit(step, parent, key, whole, *known);
+            return self.hit(step, &parent, key, whole, *known);
         }
         let files = files()?;
         let causes = reason.unwrap_or_else(|| self.explainer.causes(step, &name, &parts, &files));
-        let mut line = Line { key: Some(name), causes, ..Line::new(Verdict::Failed) };
+        let line = Line { key: Some(name), causes, ..Line::new(Verdict::Failed) };
         if self.purpose == Purpose::Look {
             self.ledger.note(step, Line { verdict: Verdict::Miss, ..line });
             return Ok(Outcome::Open);
@@ -82,13 +126,7 @@ impl Runner<'_> {
             self.events.step(step, EventKind::Cause(cause.to_string()));
         }
         self.ledger.note(step, line.clone());
-        let Made { layer, tree, snapshot } = work()?;
-        let state = parent.with_layer(layer.clone());
-        let chain_id = *state.chain_id().expect("a state with a layer has a chain id");
-        self.layers.put_tree(&chain_id, tree)?;
-        if let Some((unpacked, _work)) = snapshot {
-            self.store().put_snapshot(Unpack::Snapshot, &chain_id, &unpacked)?;
-        }
+        let (state, layer) = self.keep(&parent, work()?)?;
         let record = StepRecord {
             parts: parts.parts,
             diff_id: layer.diff_id,
@@ -105,13 +143,30 @@ impl Runner<'_> {
         self.store().put_record(&key, &record)?;
         self.alias(step, whole, &record, None)?;
         drop(lock);
-        line.verdict = Verdict::Miss;
-        (line.content, line.duration_ms) = (Some(state.content), record.duration_ms);
-        line.size_bytes = record.descriptor.size;
-        self.ledger.note(step, line);
+        self.ledger.note(
+            step,
+            Line {
+                verdict: Verdict::Miss,
+                content: Some(state.content),
+                duration_ms: record.duration_ms,
+                size_bytes: record.descriptor.size,
+                ..line
+            },
+        );
         self.export(step, key, &record, None);
         self.events.step(step, EventKind::Finished(Completion::Done));
         Ok(Outcome::state(state))
+    }
+
+    /// Puts what a step's work made into the store.
+    fn keep(&self, parent: &State, made: Made) -> Result<(State, NewLayer), Error> {
+        let state = parent.with_layer(made.layer.clone());
+        let chain_id = *state.chain_id().expect("a state with a layer has a chain id");
+        self.layers.put_tree(&chain_id, made.tree)?;
+        if let Some((unpacked, _work)) = made.snapshot {
+            self.store().put_snapshot(Unpack::Snapshot, &chain_id, &unpacked)?;
+        }
+        Ok((state, made.layer))
     }
 
     /// What is known of a key.

@@ -10,15 +10,18 @@ use kairn_compiler::key::{KeyParts, key_parts};
 use kairn_image::Digest;
 use kairn_image::layer::Timestamp;
 
-use super::cached::Made;
+use super::attempts::Try;
+use super::cached::{Look, Made};
 use super::ledger::Line;
 use super::mounts::Mounts;
 use super::{Outcome, Purpose, Runner, secrets};
+use crate::artifact::{of_directory, of_upper};
 use crate::error::{CommandEnd, CommandFailure, Error, Named as _, host_path};
 use crate::events::EventKind;
 use crate::explain::lists::FileList;
 use crate::owner::{self, Birth};
 use crate::sandbox::{self, Ended, OneId, Plan, Root, Rung};
+use crate::schedule::Looked;
 use crate::snapshot::capture::{Captured, capture, capture_root, root_attributes};
 use crate::snapshot::read::open_root;
 use crate::state::State;
@@ -30,10 +33,9 @@ use crate::users::Owner;
 const TAIL_LINES: usize = 30;
 
 impl Runner<'_> {
-    pub(super) fn run(&self, step: StepId, op: &RunOp) -> Result<Outcome, Error> {
+    pub(super) fn run<'r>(&'r self, step: StepId, op: &'r RunOp) -> Result<Looked<'r, Outcome>, Error> {
         let parent = self.root(step);
         let mounted = self.mounted(step, op);
-        let files = || mounted_lists(&mounted);
         let parts = |look_into_states: bool| -> Result<KeyParts, Error> {
             let mut inputs = vec![(Input::Root, parent.content)];
             for (input, source, outcome) in &mounted {
@@ -48,19 +50,32 @@ impl Runner<'_> {
             Outcome::Context(_) | Outcome::Open => None,
         });
         let states: Vec<_> = states.collect();
-        if states.is_empty() {
-            return self.cached(step, &parent, whole, None, &files, || self.execute(step, op, &parent));
+        let (parts, whole) = if states.is_empty() {
+            (whole, None)
+        } else {
+            // A mounted state is known as a whole without looking into it; where it changed, what is mounted may not have.
+            let whole = whole.key().0;
+            if let Some(outcome) = self.look_up(step, &parent, whole)? {
+                return Ok(Looked::Done(outcome));
+            }
+            if self.purpose == Purpose::Look && !states.iter().all(|state| self.layers.has_tree(state)) {
+                self.ledger.note(step, Line::new(Verdict::Open));
+                return Ok(Looked::Done(Outcome::Open));
+            }
+            (parts(true)?, Some(whole))
+        };
+        let missing = match self.look(step, &parent, parts, whole)? {
+            Look::Known(outcome) => return Ok(Looked::Done(outcome)),
+            Look::Missing(missing) => missing,
+        };
+        let work = move || {
+            let files = || mounted_lists(&mounted);
+            self.make(missing, &files, || self.tried(step, |which| self.execute(step, op, &parent, which)))
+        };
+        match self.purpose {
+            Purpose::Work => Ok(Looked::Work(Box::new(work))),
+            Purpose::Look => work().map(Looked::Done),
         }
-        // A mounted state is known as a whole without looking into it; where it changed, what is mounted may not have.
-        let whole = whole.key().0;
-        if let Some(outcome) = self.look_up(step, &parent, whole)? {
-            return Ok(outcome);
-        }
-        if self.purpose == Purpose::Look && !states.iter().all(|state| self.layers.has_tree(state)) {
-            self.ledger.note(step, Line::new(Verdict::Open));
-            return Ok(Outcome::Open);
-        }
-        self.cached(step, &parent, parts(true)?, Some(whole), &files, || self.execute(step, op, &parent))
     }
 
     /// What a RUN mounts of other steps: the input, the place in it, and what the step gave.
@@ -90,11 +105,11 @@ impl Runner<'_> {
         }
     }
 
-    fn execute(&self, step: StepId, op: &RunOp, parent: &State) -> Result<Made, Error> {
+    fn execute(&self, step: StepId, op: &RunOp, parent: &State, which: Try) -> Result<Made, Error> {
         self.check_rights(op)?;
         match self.settings.rung {
-            Rung::Userns | Rung::UsernsSingle => self.execute_stacked(step, op, parent),
-            Rung::Chroot => self.execute_in_directory(step, op, parent),
+            Rung::Userns | Rung::UsernsSingle => self.execute_stacked(step, op, parent, which),
+            Rung::Chroot => self.execute_in_directory(step, op, parent, which),
             Rung::None => Err(self.no_runs(step)),
         }
     }
@@ -113,7 +128,7 @@ impl Runner<'_> {
     }
 
     /// Runs a command on stacked layers.
-    fn execute_stacked(&self, step: StepId, op: &RunOp, parent: &State) -> Result<Made, Error> {
+    fn execute_stacked(&self, step: StepId, op: &RunOp, parent: &State, which: Try) -> Result<Made, Error> {
         let work = self.store().work_dir()?;
         let mut lowers = self.layers.snapshots(parent)?;
         lowers.reverse();
@@ -126,14 +141,24 @@ impl Runner<'_> {
             links.one_id = Some(OneId { links: owned_links(&below, &lowers)? });
         }
         let root = Root::Overlay { lowers, upper: upper.clone() };
-        let (started, owners) = self.run_command(step, op, root, links, &work)?;
+        let ended = self.run_command(step, op, root, links, &work);
+        if which == Try::Last && has_failed(&ended) {
+            self.salvage(step, &|| of_upper(self.layers.view(parent)?, &upper));
+        }
+        let (started, owners) = ended?;
         let captured = capture(&upper, started, &attributes, &owners, &below, self.store())?;
         self.note_sockets(step, &captured);
         Ok(Made { layer: captured.layer, tree: captured.tree, snapshot: Some((upper, work)) })
     }
 
     /// Runs a command in a directory that holds all the layers.
-    fn execute_in_directory(&self, step: StepId, op: &RunOp, parent: &State) -> Result<Made, Error> {
+    fn execute_in_directory(
+        &self,
+        step: StepId,
+        op: &RunOp,
+        parent: &State,
+        which: Try,
+    ) -> Result<Made, Error> {
         let work = self.store().work_dir()?;
         let mut root = self.roots.take(parent, self.layers, self.store())?;
         let path = root.path();
@@ -145,7 +170,11 @@ impl Runner<'_> {
         }
         let plan_root = Root::Directory(path.clone());
         let links = Links { served: served_links(&below), one_id: None };
-        let (started, _) = self.run_command(step, op, plan_root, links, &work)?;
+        let ended = self.run_command(step, op, plan_root, links, &work);
+        if which == Try::Last && has_failed(&ended) {
+            self.salvage(step, &|| of_directory(&path));
+        }
+        let (started, _) = ended?;
         let captured = capture_root(&path, &mut root.seen, started, &attributes, &below, self.store())?;
         self.note_sockets(step, &captured);
         self.roots.keep(step, &parent.with_layer(captured.layer.clone()), root);
@@ -189,13 +218,15 @@ impl Runner<'_> {
         let (seconds, nanoseconds) = now_on_disk(work)?;
         let started = Timestamp { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or_default() };
         let mut tail = std::collections::VecDeque::new();
-        let Ended { end, owners } = sandbox::run(&plan, &self.settings.program, self.cancel, &mut |line| {
-            if tail.len() == TAIL_LINES {
-                tail.pop_front();
-            }
-            tail.push_back(line.clone());
-            self.events.step(step, EventKind::Output(line));
-        })?;
+        let timeout = self.graph.demands.get(&step).and_then(|demand| demand.timeout);
+        let Ended { end, owners } =
+            sandbox::run(&plan, &self.settings.program, self.cancel, timeout, &mut |line| {
+                if tail.len() == TAIL_LINES {
+                    tail.pop_front();
+                }
+                tail.push_back(line.clone());
+                self.events.step(step, EventKind::Output(line));
+            })?;
         if end != CommandEnd::Exited(0) && is_disk_full(work) {
             let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
             return Err(Error::world(
@@ -247,6 +278,11 @@ impl Runner<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a command ran and failed.
+fn has_failed<T>(ended: &Result<T, Error>) -> bool {
+    matches!(ended, Err(Error::Command { .. } | Error::World { .. }))
 }
 
 /// The files that a RUN mounts of contexts, by the parts of its key.

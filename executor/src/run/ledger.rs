@@ -69,6 +69,21 @@ impl Ledger {
         }
     }
 
+    /// Notes that a step is not begun, unless something is known of it; says whether that was news.
+    pub fn skip(&self, step: StepId) -> bool {
+        let mut lines = self.lines.lock().expect("no holder of this lock panics");
+        let is_news = !lines.contains_key(&step);
+        lines.entry(step).or_insert_with(|| Line::new(Verdict::NotReached));
+        is_news
+    }
+
+    /// Whether one of some steps had to work.
+    pub fn worked(&self, steps: &BTreeSet<StepId>) -> bool {
+        let lines = self.lines.lock().expect("no holder of this lock panics");
+        let verdicts = steps.iter().filter_map(|step| lines.get(step)).map(|line| &line.verdict);
+        verdicts.into_iter().any(|verdict| matches!(verdict, Verdict::Miss | Verdict::Failed))
+    }
+
     /// Notes a result that was taken without having its layer.
     pub fn lend(&self, blob: Digest, key: Digest) {
         self.lent.lock().expect("no holder of this lock panics").entry(blob).or_default().insert(key);

@@ -1,5 +1,6 @@
 //! What each op does: from its inputs' states to its own, by the store or by work.
 
+mod attempts;
 mod cached;
 mod command;
 mod copy;
@@ -18,6 +19,7 @@ use kairn_image::Digest;
 use self::cached::Made;
 use self::ledger::{Ledger, Line};
 use crate::BUILD_TIME;
+use crate::artifact::Artifacts;
 use crate::build::Settings;
 use crate::cache::Exporter;
 use crate::cache::mounts::UsedMounts;
@@ -31,6 +33,7 @@ use crate::fetch::{self, git, http};
 use crate::materialize::Materializer;
 use crate::roots::Roots;
 use crate::sandbox::Cancel;
+use crate::schedule::Looked;
 use crate::snapshot::write::write_layer;
 use crate::state::{NewLayer, State};
 use crate::store::{Store, Verdict};
@@ -83,6 +86,8 @@ pub struct Runner<'a> {
     pub outcomes: Mutex<BTreeMap<StepId, Outcome>>,
     /// What the steps are run for.
     pub purpose: Purpose,
+    /// Steps that failed when the build was begun before.
+    pub failed: &'a BTreeSet<StepId>,
     /// Keys whose results must not be taken, and why.
     pub excluded: &'a BTreeMap<Digest, String>,
     /// The steps whose layers are layers of images.
@@ -95,18 +100,32 @@ pub struct Runner<'a> {
     pub exporter: Option<&'a Exporter>,
     /// The cache mounts that RUNs had.
     pub used_mounts: &'a UsedMounts,
+    /// What was copied out of stages.
+    pub artifacts: &'a Artifacts,
 }
 
 impl Runner<'_> {
-    /// Runs one step, whose inputs have been run.
+    /// Looks at one step, whose inputs have been run, and runs it unless it is a command.
     ///
     /// # Errors
     /// Fails as the step does.
-    pub fn step(&self, step: StepId) -> Result<(), Error> {
-        if self.cancel.is_cancelled() {
+    pub fn step(&self, step: StepId) -> Result<Looked<'_, ()>, Error> {
+        if self.cancel.is_cancelled() || self.failed.contains(&step) {
             return Err(Error::Cancelled);
         }
-        let outcome = self.outcome(step).map_err(|error| error.at(step));
+        match self.tried(step, |_| self.outcome(step)) {
+            Ok(Looked::Work(work)) => Ok(Looked::Work(Box::new(move || {
+                let stopped = self.cancel.is_cancelled().then_some(Err(Error::Cancelled));
+                self.close(step, stopped.unwrap_or_else(work))
+            }))),
+            Ok(Looked::Done(outcome)) => self.close(step, Ok(outcome)).map(Looked::Done),
+            Err(error) => self.close(step, Err(error)).map(Looked::Done),
+        }
+    }
+
+    /// Keeps what a step came to.
+    fn close(&self, step: StepId, outcome: Result<Outcome, Error>) -> Result<(), Error> {
+        let outcome = outcome.map_err(|error| error.at(step));
         match &outcome {
             Ok(_) | Err(Error::Lost { .. }) => {}
             Err(error) => {
@@ -122,45 +141,45 @@ impl Runner<'_> {
         &self.settings.store
     }
 
-    fn outcome(&self, step: StepId) -> Result<Outcome, Error> {
+    fn outcome(&self, step: StepId) -> Result<Looked<'_, Outcome>, Error> {
         let is_open = |(_, id): &(Input, StepId)| {
             matches!(self.outcomes.lock().expect("no holder of this lock panics")[id], Outcome::Open)
         };
         if self.purpose == Purpose::Look && self.graph.inputs(step).iter().any(is_open) {
             self.ledger.note(step, Line::new(Verdict::Open));
-            return Ok(Outcome::Open);
+            return Ok(Looked::Done(Outcome::Open));
         }
         self.ledger_of_source(step);
-        let state = match self.graph.op(step) {
-            Op::Scratch => State::scratch(),
+        let outcome = match self.graph.op(step) {
+            Op::Scratch => Outcome::state(State::scratch()),
             Op::Image(op) => {
                 let blobs = self.settings.puller.layers(&op.manifest_digest)?;
-                State::image(&op.diff_ids, &blobs, &op.reference)
+                Outcome::state(State::image(&op.diff_ids, &blobs, &op.reference))
             }
             Op::Context(ContextOp { name }) => {
                 let context = self.settings.contexts.get(name);
                 let context =
                     context.ok_or_else(|| Error::user(format!("there is no build context `{name}`")))?;
-                return Ok(Outcome::Context(Arc::clone(context)));
+                Outcome::Context(Arc::clone(context))
             }
             Op::Http(op) => {
                 let client = self.settings.puller.client();
                 let offline = self.settings.puller.is_offline();
                 let context = http::fetch(op, client, &self.settings.grants, self.store(), offline)?;
-                return Ok(Outcome::Context(Arc::new(context)));
+                Outcome::Context(Arc::new(context))
             }
             Op::Git(op) => {
                 let offline = self.settings.puller.is_offline();
                 let context = git::fetch(op, &self.settings.grants, self.store(), offline)?;
-                return Ok(Outcome::Context(Arc::new(context)));
+                Outcome::Context(Arc::new(context))
             }
-            Op::Inline(op) => return Ok(Outcome::Context(Arc::new(fetch::inline(op, self.store())?))),
+            Op::Inline(op) => Outcome::Context(Arc::new(fetch::inline(op, self.store())?)),
             Op::Run(op) => return self.run(step, op),
-            Op::Copy(op) => return self.copy(step, op),
-            Op::Workdir(op) => return self.workdir(step, op),
-            Op::Link => return self.link(step),
+            Op::Copy(op) => self.copy(step, op)?,
+            Op::Workdir(op) => self.workdir(step, op)?,
+            Op::Link => self.link(step)?,
         };
-        Ok(Outcome::state(state))
+        Ok(Looked::Done(outcome))
     }
 
     /// Notes that a step is read and not made, if it is.

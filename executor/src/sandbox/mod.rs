@@ -34,6 +34,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -251,12 +253,35 @@ impl Cancel {
         id
     }
 
+    /// Lets go of a RUN's handle, which stops it if it still runs.
     fn forget(&self, id: u64) {
         self.running.lock().expect("no holder of this lock panics").remove(&id);
     }
+
+    /// Does something that ends when the RUN does, which is stopped after `timeout`; says whether it came to that.
+    fn timed(&self, id: u64, timeout: Option<Duration>, wait: impl FnOnce()) -> bool {
+        let Some(timeout) = timeout else {
+            wait();
+            return false;
+        };
+        let (over, is_over) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let clock = scope.spawn(move || {
+                let is_late = is_over.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout);
+                if is_late {
+                    self.forget(id);
+                }
+                is_late
+            });
+            wait();
+            drop(over);
+            clock.join().expect("a clock does not panic")
+        })
+    }
 }
 
-/// Runs a command to its end, and gives how it ended. When this returns, none of its processes and mounts is left.
+/// Runs a command to its end, and gives how it ended; after `timeout` it is stopped. When this returns, none of its
+/// processes and mounts is left.
 ///
 /// # Errors
 /// Fails where the sandbox cannot be made, and where the build is cancelled.
@@ -264,6 +289,7 @@ pub fn run(
     plan: &Plan,
     program: &Path,
     cancel: &Cancel,
+    timeout: Option<Duration>,
     on_line: &mut dyn FnMut(String),
 ) -> Result<Ended, Error> {
     prepare(plan)?;
@@ -279,8 +305,12 @@ pub fn run(
     line.push(b'\n');
     let sent = control.write_all(&line);
     let id = cancel.register(control);
-    copy_lines(BufReader::new(output), on_line);
-    let status = child.wait().map_err(|e| Error::world("cannot wait for a sandbox", e))?;
+    let mut status = Err(std::io::Error::from(std::io::ErrorKind::Other));
+    let is_late = cancel.timed(id, timeout, || {
+        copy_lines(BufReader::new(output), on_line);
+        status = child.wait();
+    });
+    let status = status.map_err(|e| Error::world("cannot wait for a sandbox", e))?;
     cancel.forget(id);
     if cancel.is_cancelled() {
         return Err(Error::Cancelled);
@@ -301,6 +331,10 @@ pub fn run(
         Report::Refused { reason, help } => {
             return Err(Error::World { step: None, message: reason, source: None, help: Some(help) });
         }
+    };
+    let end = match timeout {
+        Some(after) if is_late && end != CommandEnd::Exited(0) => CommandEnd::TimedOut { after },
+        _ => end,
     };
     if let Root::Overlay { upper, .. } = &plan.root {
         places::remove_stubs(upper, &stubs);

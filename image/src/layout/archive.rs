@@ -4,12 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use crate::layer::{Entry, EntryKind, Timestamp, write_end, write_entry};
-use crate::layout::{BLOBS, INDEX_FILE, Layout, LayoutError, MARKER_FILE, REF_NAME, marker};
+use crate::layout::{BLOBS, CONTAINERD_NAME, INDEX_FILE, Layout, LayoutError, MARKER_FILE, REF_NAME, marker};
 use crate::reference::Reference;
 use crate::{Descriptor, Digest, Index, Manifest, media_type};
-
-/// Annotation by which containerd and Docker find an image's whole name.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// Indexes inside indexes that are followed.
 const DEPTH: usize = 4;

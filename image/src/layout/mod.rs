@@ -16,6 +16,9 @@ use crate::{Descriptor, Digest, Index};
 /// Annotation that names an entry of an `index.json`.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// Annotation by which containerd and Docker find an image's whole name.
+pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
 const INDEX_FILE: &str = "index.json";
 const MARKER_FILE: &str = "oci-layout";
 const BLOBS: &str = "blobs/sha256";
