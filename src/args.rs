@@ -168,12 +168,15 @@ pub enum DoctorFormat {
     Json,
 }
 
-/// Which Dockerfile, and what of it.
+/// Which Dockerfile or kairn.toml, and what of it.
 #[derive(Debug, clap::Args)]
 pub struct Input {
-    /// Dockerfile: a file, `-` for standard input, or a URL [default: CONTEXT/Dockerfile]
+    /// Dockerfile: a file, `-` for standard input, or a URL; or a kairn.toml [default: kairn.toml, else CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE|-|URL")]
     pub file: Option<String>,
+    /// Value of a variable of the kairn.toml
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub var: Vec<String>,
     /// Stage to build, by name or number [default: the last]
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
@@ -183,9 +186,9 @@ pub struct Input {
     /// Label of the image
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
-    /// Platform of the image [default: linux on this machine's architecture]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub platform: Option<String>,
+    /// Platforms of the image, which make an index where there are several [default: linux on this machine's architecture]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT],..", value_delimiter = ',')]
+    pub platform: Vec<String>,
     /// What stands for a stage, an image or a name of `from`: a folder, a Git or other URL, `docker-image://REF`,
     /// `oci-layout://PATH[:TAG][@DIGEST]` or `target:STAGE`
     #[arg(long, value_name = "NAME=VALUE")]
@@ -193,9 +196,10 @@ pub struct Input {
     /// Network of RUNs that do not choose one
     #[arg(long, value_enum, default_value_t)]
     pub network: Network,
-    /// Build context: a folder, an archive, `-` for an archive or a Dockerfile on standard input, a Git or other URL
-    #[arg(default_value = ".", value_name = "CONTEXT")]
-    pub context: String,
+    /// Build context of a Dockerfile: a folder, an archive, `-` for an archive or a Dockerfile on standard input, a Git or
+    /// other URL [default: .]. Of a kairn.toml: its folder, or images and groups [default: the group `default`, or all]
+    #[arg(value_name = "CONTEXT|IMAGE..")]
+    pub words: Vec<String>,
     /// Where to pull from and how
     #[command(flatten)]
     pub registries: Registries,
@@ -205,7 +209,7 @@ pub struct Input {
 }
 
 /// How to reach registries.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Registries {
     /// Ask MIRROR before HOST
     #[arg(long, value_name = "HOST=MIRROR")]

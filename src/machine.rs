@@ -19,6 +19,7 @@ use kairn_image::registry::{self, Client, Mirror, Proxies};
 
 use crate::args::{Input, Registries};
 use crate::failure::{Failure, chain};
+use crate::inputs::chosen::Chosen;
 
 /// Text of /etc/hosts in a RUN.
 const HOSTS: &str = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
@@ -46,15 +47,20 @@ pub struct Workshop {
 
 impl Workshop {
     /// Opens the store and prepares to reach registries; RUNs are not prepared for.
-    pub fn open(input: &Input) -> Result<Self, Failure> {
-        Self::open_with(input, Policy::Ask, Vec::new())
+    pub fn open(input: &Input, chosen: &Chosen) -> Result<Self, Failure> {
+        Self::open_with(input.kairn_root.as_deref(), &chosen.registries(input), Policy::Ask, Vec::new())
     }
 
     /// As [`Workshop::open`], with shared caches, and with a say in who is asked for images.
-    pub fn open_with(input: &Input, policy: Policy, caches: Vec<Arc<dyn Backend>>) -> Result<Self, Failure> {
-        let store = Arc::new(open_store(input.kairn_root.as_deref())?);
+    pub fn open_with(
+        root: Option<&Path>,
+        registries: &Registries,
+        policy: Policy,
+        caches: Vec<Arc<dyn Backend>>,
+    ) -> Result<Self, Failure> {
+        let store = Arc::new(open_store(root)?);
         let running = store.running().map_err(|e| of_store(&e))?;
-        let client = Arc::new(Client::new(registry_config(&input.registries)?));
+        let client = Arc::new(Client::new(registry_config(registries)?));
         let (sender, receiver) = mpsc::channel();
         let events = Events::new(sender);
         let remotes = Arc::new(Remotes::new(caches, events.clone()));

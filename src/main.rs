@@ -3,7 +3,8 @@
 //! In: arguments, the environment, the user's files. Out: results on standard output, everything else on standard
 //! error. Only this package prints or reads the environment.
 //!
-//! Reading order: [`args`], [`commands`], [`caches`], [`budget`], [`progress`], [`failure`].
+//! Reading order: [`args`], [`commands`], [`inputs`], [`deliveries`], [`caches`], [`budget`], [`progress`], [`report`],
+//! [`failure`].
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this package talks to the user")]
 #![allow(unreachable_pub, reason = "nothing reaches into a program")]
@@ -12,12 +13,14 @@ mod args;
 mod budget;
 mod caches;
 mod commands;
+mod deliveries;
 mod failure;
 mod inputs;
 mod ladder;
 mod machine;
 mod memory;
 mod progress;
+mod report;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

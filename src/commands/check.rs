@@ -7,12 +7,13 @@ use kairn_compiler::{ImageSource, ResolvedImage};
 use kairn_executor::pull::Puller;
 use kairn_image::{Digest, ImageConfig, Manifest, Platform};
 use kairn_spec::checks;
-use kairn_spec::{Diagnostic, Severity};
+use kairn_spec::{Diagnostic, FileId, Severity};
 use serde_json::{Value, json};
 
 use crate::args::{Check, CheckFormat};
 use crate::failure::{Failure, USER};
-use crate::inputs::{self, Project, SourceFile};
+use crate::inputs::chosen::choose;
+use crate::inputs::{Files, Project, SourceFile};
 use crate::machine::Workshop;
 
 /// The rule that says nothing sure about a stage whose base, and with it its environment, is not known.
@@ -20,23 +21,25 @@ const NEEDS_BASES: &str = "UndefinedVar";
 
 /// Runs the command.
 pub fn run(args: &Check) -> Result<(), Failure> {
-    let workshop = Workshop::open(&args.input)?;
-    let project = Project::load(&args.input, &workshop.settings)?;
+    let chosen = choose(&args.input)?;
+    let workshop = Workshop::open(&args.input, &chosen)?;
+    let project = Project::load(&args.input, chosen, &workshop.settings)?;
     let source = Lenient { source: workshop.settings.puller.as_ref(), missing: Mutex::default() };
-    let (mut diagnostics, checks) = inputs::diagnose(&args.input, &project, &source)?;
+    let mut diagnostics = project.diagnose(&source)?;
     let missing = source.missing.into_inner().expect("no holder of this lock panics");
     if !missing.is_empty() {
         diagnostics.retain(|found| found.code != NEEDS_BASES);
     }
     match args.format {
-        CheckFormat::Text => print_text(&project.file, &diagnostics),
-        CheckFormat::Json => println!("{:#}", json_report(&project.file, &diagnostics)),
-        CheckFormat::Sarif => println!("{:#}", sarif_report(&project.file, &diagnostics)),
+        CheckFormat::Text => print_text(&project, &diagnostics),
+        CheckFormat::Json => println!("{:#}", json_report(&project, &diagnostics)),
+        CheckFormat::Sarif => println!("{:#}", sarif_report(&project.files, &diagnostics)),
     }
     for (reference, error) in missing {
         eprintln!("note: `{reference}` is not known, so {NEEDS_BASES} was not checked: {error}");
     }
-    verdict(&diagnostics, args.error || checks.is_fatal())
+    let is_fatal = diagnostics.iter().any(|found| project.is_fatal(found.file));
+    verdict(&diagnostics, args.error || is_fatal)
 }
 
 fn verdict(diagnostics: &[Diagnostic], warnings_are_fatal: bool) -> Result<(), Failure> {
@@ -47,12 +50,12 @@ fn verdict(diagnostics: &[Diagnostic], warnings_are_fatal: bool) -> Result<(), F
     Err(Failure { code: USER, rendered: String::new(), message: None, help: None })
 }
 
-fn print_text(file: &SourceFile, diagnostics: &[Diagnostic]) {
+fn print_text(project: &Project, diagnostics: &[Diagnostic]) {
     if diagnostics.is_empty() {
-        println!("{}: nothing found", file.path.display());
+        println!("{}: nothing found", project.files.0[0].path.display());
         return;
     }
-    println!("{}", file.render(diagnostics).trim_end());
+    println!("{}", project.files.render(diagnostics).trim_end());
     let errors = diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
     println!("{errors} errors, {} warnings", diagnostics.len() - errors);
 }
@@ -72,8 +75,18 @@ fn place(text: &str, found: &Diagnostic) -> Place {
     Place { start: at(found.span.start), end: at(found.span.end.max(found.span.start)) }
 }
 
-/// The report in the form of `docker build --call=check,format=json`, with errors and help beside it.
-fn json_report(file: &SourceFile, diagnostics: &[Diagnostic]) -> Value {
+/// The report in the form of `docker build --call=check,format=json`, with errors and help beside it; where there is a
+/// kairn.toml, a list of such reports, for each file.
+fn json_report(project: &Project, diagnostics: &[Diagnostic]) -> Value {
+    let reports = (0..).zip(&project.files.0).map(|(number, file)| {
+        let own = diagnostics.iter().filter(|found| found.file == FileId(number));
+        file_report(file, &own.collect::<Vec<_>>())
+    });
+    let mut reports: Vec<Value> = reports.collect();
+    if project.is_one() { reports.swap_remove(0) } else { Value::Array(reports) }
+}
+
+fn file_report(file: &SourceFile, diagnostics: &[&Diagnostic]) -> Value {
     let of = |wanted: Severity| -> Vec<Value> {
         let matching = diagnostics.iter().filter(|found| found.severity == wanted);
         matching
@@ -102,7 +115,7 @@ fn json_report(file: &SourceFile, diagnostics: &[Diagnostic]) -> Value {
 }
 
 /// The report as SARIF 2.1.0.
-fn sarif_report(file: &SourceFile, diagnostics: &[Diagnostic]) -> Value {
+fn sarif_report(files: &Files, diagnostics: &[Diagnostic]) -> Value {
     let rules: Vec<Value> = checks::RULES
         .iter()
         .map(|rule| {
@@ -116,6 +129,7 @@ fn sarif_report(file: &SourceFile, diagnostics: &[Diagnostic]) -> Value {
     let results: Vec<Value> = diagnostics
         .iter()
         .map(|found| {
+            let file = files.get(found.file);
             let place = place(&file.text, found);
             let help = found.help.as_ref().map_or_else(String::new, |help| format!("\n{help}"));
             json!({

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::build::{fresh, workshop};
 use crate::args::{Explain, Form};
 use crate::failure::{Failure, chain, code};
-use crate::inputs::{self, Project, grants};
+use crate::inputs::chosen::{Chosen, choose};
+use crate::inputs::{Project, grants};
 use crate::machine::{self, Workshop};
 
 /// Runs the command.
@@ -35,8 +36,13 @@ fn last(args: &Explain) -> Result<BuildRecord, Failure> {
             .with_help("give `--dry-run` as well"));
     }
     let store = machine::open_store(args.input.kairn_root.as_deref())?;
-    store.last_build(&inputs::project_name(&args.input)).ok_or_else(|| {
-        Failure::user(format!("no build of `{}` is remembered", args.input.context))
+    let chosen = choose(&args.input)?;
+    store.last_build(&chosen.name(&args.input)).ok_or_else(|| {
+        let what = match &chosen {
+            Chosen::Dockerfile(context) => context.clone(),
+            Chosen::Spec(spec) => spec.path.display().to_string(),
+        };
+        Failure::user(format!("no build of `{what}` is remembered"))
             .with_help("build it first, or see what a build would do with `--dry-run`")
     })
 }
@@ -44,14 +50,15 @@ fn last(args: &Explain) -> Result<BuildRecord, Failure> {
 /// What the next build would do.
 fn next(args: &Explain) -> Result<BuildRecord, Failure> {
     let start = Instant::now();
+    let chosen = choose(&args.input)?;
     let Workshop { mut settings, events, receiver, running: _running, .. } =
-        workshop(&args.input, &args.caching)?;
+        workshop(&args.input, &args.caching, &chosen)?;
     (settings.grants.secrets, settings.grants.keyed) = grants::secrets(&args.secret)?;
-    let project = Project::load(&args.input, &settings)?;
-    let compiled = inputs::compile_project(&args.input, &project, settings.puller.as_ref())?;
-    settings.fresh = fresh(&args.caching, &project.file.text)?;
+    let project = Project::load(&args.input, chosen, &settings)?;
+    let compiled = project.compile(settings.puller.as_ref())?;
+    settings.fresh = fresh(&args.caching, &project, &compiled.graph)?;
     settings.contexts.clone_from(&project.contexts);
-    settings.project = Some(inputs::project_name(&args.input));
+    settings.project = Some(project.name.clone());
     let result = look(&compiled.graph, &settings, &events);
     drop(events);
     for event in receiver.try_iter() {

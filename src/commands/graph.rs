@@ -7,14 +7,16 @@ use kairn_compiler::render::{Format, StepTiming, render_with};
 
 use crate::args::{Graph, GraphFormat};
 use crate::failure::Failure;
-use crate::inputs::{self, Project};
+use crate::inputs::Project;
+use crate::inputs::chosen::choose;
 use crate::machine::Workshop;
 
 /// Runs the command.
 pub fn run(args: &Graph) -> Result<(), Failure> {
-    let workshop = Workshop::open(&args.input)?;
-    let project = Project::load(&args.input, &workshop.settings)?;
-    let compiled = inputs::compile_project(&args.input, &project, workshop.settings.puller.as_ref())?;
+    let chosen = choose(&args.input)?;
+    let workshop = Workshop::open(&args.input, &chosen)?;
+    let project = Project::load(&args.input, chosen, &workshop.settings)?;
+    let compiled = project.compile(workshop.settings.puller.as_ref())?;
     let timings = match &args.timings {
         Some(path) => read_timings(path, &compiled.graph)?,
         None => BTreeMap::new(),

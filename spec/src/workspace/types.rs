@@ -137,6 +137,8 @@ pub struct ImageOptions {
     pub cache_to: Vec<At<String>>,
     /// Whether everything is done again.
     pub no_cache: Option<bool>,
+    /// Whether registries are asked for bases also where one of that name was built here.
+    pub pull: Option<bool>,
     /// Stages whose RUN, COPY and ADD are done again.
     pub no_cache_filter: Vec<At<String>>,
     /// Network of RUNs that do not choose one.

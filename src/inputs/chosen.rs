@@ -1,0 +1,244 @@
+//! What a command line asks for: a Dockerfile with its context, or images of a kairn.toml.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use kairn_spec::Severity;
+use kairn_spec::workspace::types::{Allow, ImageOptions};
+use kairn_spec::workspace::{At, Loaded, Loader, UnknownName, Workspace, load};
+
+use super::context::read_text;
+use super::dockerfile;
+use super::files::{Files, SourceFile};
+use crate::args::{self, Input, Registries};
+use crate::failure::Failure;
+
+/// The file that is looked for.
+const NAME: &str = "kairn.toml";
+
+/// What is asked for.
+pub enum Chosen {
+    /// A Dockerfile, with this build context.
+    Dockerfile(String),
+    /// Images of a kairn.toml.
+    Spec(Box<Spec>),
+}
+
+/// A kairn.toml that was read.
+pub struct Spec {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says.
+    pub workspace: Workspace,
+    /// It and what it includes, by their numbers.
+    pub files: Files,
+    /// The images that are asked for.
+    pub selected: Vec<usize>,
+}
+
+/// Finds out what is asked for; a kairn.toml is read, and what is to be said of it printed.
+pub fn choose(input: &Input) -> Result<Chosen, Failure> {
+    if let Some(path) = spec_path(input)? {
+        return spec(input, &path).map(|spec| Chosen::Spec(Box::new(spec)));
+    }
+    if let Some(var) = input.var.first() {
+        return Err(Failure::user(format!("`--var {var}`: only a kairn.toml has variables"))
+            .with_help("an ARG of a Dockerfile is given with `--build-arg`"));
+    }
+    match &input.words[..] {
+        [] => Ok(Chosen::Dockerfile(".".to_owned())),
+        [context] => Ok(Chosen::Dockerfile(context.clone())),
+        [_, other, ..] => Err(Failure::user(format!("there is one build context, and `{other}` is another"))
+            .with_help("images are named where there is a kairn.toml: here, or given with `-f`")),
+    }
+}
+
+/// The kairn.toml that is meant, if one is: that of `-f`, that of the folder that is given, or the one here.
+fn spec_path(input: &Input) -> Result<Option<PathBuf>, Failure> {
+    if let Some(file) = &input.file {
+        let is_spec = Path::new(file).extension().is_some_and(|extension| extension == "toml");
+        return Ok(is_spec.then(|| PathBuf::from(file)));
+    }
+    let is_name = |word: &String| !word.contains('/') && !matches!(word.as_str(), "." | ".." | "-");
+    if input.words.iter().all(is_name) && Path::new(NAME).is_file() {
+        return Ok(Some(PathBuf::from(NAME)));
+    }
+    let [folder] = &input.words[..] else { return Ok(None) };
+    let folder = Path::new(folder);
+    let (spec, dockerfile) = (folder.join(NAME), folder.join("Dockerfile"));
+    if !spec.is_file() {
+        return Ok(None);
+    }
+    if dockerfile.is_file() {
+        let text = format!("`{}` has a {NAME} as well as a Dockerfile", folder.display());
+        return Err(Failure::user(text).with_help("say which with `-f`"));
+    }
+    Ok(Some(spec))
+}
+
+fn spec(input: &Input, path: &Path) -> Result<Spec, Failure> {
+    let mut vars = BTreeMap::new();
+    for var in &input.var {
+        let (name, value) = var
+            .split_once('=')
+            .ok_or_else(|| Failure::user(format!("`--var {var}` is not of the form NAME=VALUE")))?;
+        vars.insert(name.to_owned(), value.to_owned());
+    }
+    let read = |path: &Path| {
+        let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+        read_text(file, &path.display().to_string()).map_err(|failure| failure.message.unwrap_or_default())
+    };
+    let environment = |name: &str| std::env::var(name).ok();
+    let loader = Loader { vars: &vars, environment: &environment, read: &read, find: &find };
+    let loaded = load(path, &loader);
+    let Loaded { workspace, files, diagnostics } =
+        loaded.map_err(|error| Failure::user(format!("cannot read `{}`: {error}", path.display())))?;
+    let files =
+        Files(files.into_iter().map(|file| SourceFile { path: file.path, text: file.text }).collect());
+    if diagnostics.iter().any(|found| found.severity == Severity::Error) {
+        return Err(Failure::diagnostics(files.render(&diagnostics)));
+    }
+    if !diagnostics.is_empty() {
+        eprintln!("{}", files.render(&diagnostics).trim_end());
+    }
+    // The folder of the kairn.toml is not a name in it.
+    let is_folder =
+        input.file.is_none() && input.words.len() == 1 && Path::new(&input.words[0]).join(NAME) == path;
+    let names: &[String] = if is_folder { &[] } else { &input.words };
+    let selected = workspace.select(names).map_err(|unknown| unknown_name(&unknown, &workspace))?;
+    if selected.is_empty() {
+        return Err(Failure::user(format!("`{}` has no images", path.display()))
+            .with_help("`[image.NAME]` begins one; `kairn schema --format markdown` lists what it may say"));
+    }
+    Ok(Spec { path: path.to_owned(), workspace, files, selected })
+}
+
+fn unknown_name(unknown: &UnknownName, workspace: &Workspace) -> Failure {
+    let UnknownName { name, suggestion, is_cycle: _ } = unknown;
+    let failure = Failure::user(format!("there is no image or group `{name}`"));
+    let near = suggestion.as_ref().map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+    let mut names: Vec<&str> = workspace.images.iter().map(|image| image.name.value.as_str()).collect();
+    names.extend(workspace.groups.iter().map(|group| group.name.value.as_str()));
+    names.truncate(20);
+    let folder = if Path::new(name).is_dir() {
+        format!("; `./{name}` is a build context, and this a name because there is a {NAME} here")
+    } else {
+        String::new()
+    };
+    failure.with_help(format!("{near}there are {}{folder}", names.join(", ")))
+}
+
+/// Lists the files that a path with `*` in its names stands for, sorted.
+fn find(pattern: &Path) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
+    for part in pattern.components() {
+        let text = part.as_os_str().to_string_lossy().into_owned();
+        if !text.contains('*') {
+            found.iter_mut().for_each(|path| path.push(part));
+            continue;
+        }
+        let glob = kairn_spec::glob::Glob::parse(&text);
+        let mut next = Vec::new();
+        for folder in &found {
+            let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            let entries = std::fs::read_dir(here).into_iter().flatten().flatten();
+            let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+            next.extend(
+                names
+                    .filter(|name| glob.as_ref().is_ok_and(|glob| glob.matches(name)))
+                    .map(|name| folder.join(name)),
+            );
+        }
+        next.sort();
+        found = next;
+    }
+    found.retain(|path| path.is_file());
+    found
+}
+
+impl Chosen {
+    /// How registries are reached: as the command line says, and the kairn.toml.
+    pub fn registries(&self, input: &Input) -> Registries {
+        let mut registries = input.registries.clone();
+        if let Self::Spec(spec) = self {
+            let build = &spec.workspace.build;
+            registries.registry_mirror.extend(build.registry_mirrors.iter().map(|at| at.value.clone()));
+            registries.insecure_registry.extend(build.insecure_registries.iter().map(|at| at.value.clone()));
+        }
+        registries
+    }
+
+    /// Whether an image wants its bases asked for.
+    pub fn wants_pull(&self) -> bool {
+        self.options().any(|(_, options)| options.pull == Some(true))
+    }
+
+    /// The options of the images that are asked for.
+    fn options(&self) -> impl Iterator<Item = (&Spec, &ImageOptions)> {
+        let spec = match self {
+            Self::Dockerfile(_) => None,
+            Self::Spec(spec) => Some(&**spec),
+        };
+        spec.into_iter().flat_map(|spec| {
+            spec.selected.iter().map(move |image| (spec, &spec.workspace.images[*image].options))
+        })
+    }
+
+    /// What the images that are asked for say in one of their lists, each once; paths in it count from here.
+    pub fn said(&self, list: fn(&ImageOptions) -> &[At<String>]) -> Vec<String> {
+        let mut said: Vec<String> = Vec::new();
+        for (spec, options) in self.options() {
+            for At { value, place } in list(options) {
+                let value = from_here(value, spec.workspace.folder_of(*place));
+                if !said.contains(&value) {
+                    said.push(value);
+                }
+            }
+        }
+        said
+    }
+
+    /// Refuses rights that an image wants and the command line does not give.
+    pub fn check_rights(&self, given: &[args::Allow]) -> Result<(), Failure> {
+        for (spec, options) in self.options() {
+            for At { value, place } in &options.allow {
+                let (wanted, name) = match value {
+                    Allow::NetworkHost => (args::Allow::NetworkHost, "network.host"),
+                    Allow::SecurityInsecure => (args::Allow::SecurityInsecure, "security.insecure"),
+                };
+                if !given.contains(&wanted) {
+                    let error = place.error("not-allowed", format!("the image wants `{name}`"));
+                    let error = error.with_help(format!("if it may have that, give `--allow {name}`"));
+                    return Err(Failure::diagnostics(spec.files.render(&[error])));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is built, for the next build of it: the same text for the same files and target on this machine.
+    pub fn name(&self, input: &Input) -> String {
+        match self {
+            Self::Dockerfile(context) => dockerfile::name(input, context),
+            Self::Spec(spec) => spec.name(),
+        }
+    }
+}
+
+impl Spec {
+    /// The file, as this machine knows it.
+    pub fn name(&self) -> String {
+        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone()).display().to_string()
+    }
+}
+
+/// Makes the paths of an option `key=value,..` count from here instead of a folder.
+pub fn from_here(option: &str, folder: &Path) -> String {
+    let fields = option.split(',').map(|field| match field.split_once('=') {
+        Some((key @ ("src" | "source" | "dest"), path)) if !path.is_empty() && path != "-" => {
+            format!("{key}={}", folder.join(path).display())
+        }
+        _ => field.to_owned(),
+    });
+    fields.collect::<Vec<_>>().join(",")
+}

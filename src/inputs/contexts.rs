@@ -1,0 +1,106 @@
+//! The contexts of a build: folders that are read once, however many images copy from them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kairn_executor::Settings;
+use kairn_executor::context::Context;
+use kairn_spec::ignore::IgnoreFile;
+use tempfile::TempDir;
+
+use super::context::{self, Location, ignore_file, local_context};
+use super::files::SourceFile;
+use crate::failure::Failure;
+
+/// The contexts so far.
+pub struct Contexts<'s> {
+    settings: &'s Settings,
+    /// What is read, by the names that the graph has for them.
+    pub by_name: BTreeMap<String, Arc<Context>>,
+    /// Names by folder and ignore rules.
+    known: BTreeMap<(PathBuf, String), String>,
+    /// Folders that archives and URLs became.
+    fetched: BTreeMap<String, PathBuf>,
+    /// Keeps standard input while it is needed.
+    pub kept: Vec<TempDir>,
+}
+
+/// A context that was found.
+pub struct Found {
+    /// The name that the graph has for it.
+    pub name: String,
+    /// What is left out of it.
+    pub ignore: Option<Arc<IgnoreFile>>,
+}
+
+/// A folder to be read, or what became one.
+pub struct Root {
+    /// The folder.
+    pub path: PathBuf,
+    /// Whether it is the user's own: only those have an ignore file, as with BuildKit.
+    pub is_local: bool,
+    /// The Dockerfile, where standard input is one.
+    pub file: Option<SourceFile>,
+}
+
+impl<'s> Contexts<'s> {
+    /// No contexts so far.
+    pub fn new(settings: &'s Settings) -> Self {
+        Self {
+            settings,
+            by_name: BTreeMap::new(),
+            known: BTreeMap::new(),
+            fetched: BTreeMap::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Finds the folder of a context; an archive or URL is fetched into the store, once.
+    pub fn locate(&mut self, text: &str) -> Result<Root, Failure> {
+        if let Some(path) = self.fetched.get(text) {
+            return Ok(Root { path: path.clone(), is_local: false, file: None });
+        }
+        let path = match context::locate(text)? {
+            Location::Folder(path) => return Ok(Root { path, is_local: true, file: None }),
+            Location::Archive(archive, folder) => {
+                self.kept.extend(folder);
+                context::unpack(&archive, self.settings)?
+            }
+            Location::Remote(remote) => context::fetch_remote(&remote, self.settings)?,
+            Location::Nowhere(file, folder) => {
+                let path = folder.path().to_owned();
+                self.kept.push(folder);
+                return Ok(Root { path, is_local: false, file: Some(file) });
+            }
+        };
+        self.fetched.insert(text.to_owned(), path.clone());
+        Ok(Root { path, is_local: false, file: None })
+    }
+
+    /// Notes a folder of this machine, with the ignore file of a Dockerfile or its own; `name` is what it is to be called.
+    pub fn folder(&mut self, path: &Path, dockerfile: Option<&Path>, name: &str) -> Result<Found, Failure> {
+        let ignore = ignore_file(path, dockerfile)?;
+        Ok(self.note(path.to_owned(), ignore, name))
+    }
+
+    /// Notes a folder that has no ignore file.
+    pub fn fetched(&mut self, path: PathBuf, name: &str) -> Found {
+        self.note(path, None, name)
+    }
+
+    fn note(&mut self, path: PathBuf, ignore: Option<Arc<IgnoreFile>>, name: &str) -> Found {
+        let rules = ignore.as_ref().map(|ignore| ignore.rules()).unwrap_or_default();
+        let key = (path.clone(), rules);
+        if let Some(known) = self.known.get(&key) {
+            return Found { name: known.clone(), ignore };
+        }
+        let numbered = (2..).map(|number| format!("{name} ({number})"));
+        let mut names = std::iter::once(name.to_owned()).chain(numbered);
+        let name = names.find(|name| !self.by_name.contains_key(name)).unwrap_or_default();
+        let context = local_context(path, ignore.clone(), &self.settings.store);
+        self.by_name.insert(name.clone(), Arc::new(context));
+        self.known.insert(key, name.clone());
+        Found { name, ignore }
+    }
+}
