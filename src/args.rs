@@ -22,7 +22,7 @@ const EXIT_CODES: &str = "Exit codes: 0 ok; 1 a step of the build failed; 2 the 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build an image of a Dockerfile; keep it in the store, write it to a file, or push it
-    Build(Build),
+    Build(Box<Build>),
     /// Show the graph of a build; nothing is built
     Graph(Graph),
     /// Check a Dockerfile for mistakes and bad habits; nothing is built
@@ -31,6 +31,10 @@ pub enum Command {
     Explain(Explain),
     /// Look at the store, and throw away what is not needed
     Cache(Cache),
+    /// Write down what the names of bases stand for, so that builds use that until it is moved
+    Lock(Lock),
+    /// Write the JSON Schema of kairn.toml, for editors, or its reference
+    Schema(Schema),
     /// Say what this container allows, how RUNs are isolated in it, and what would be needed for better
     Doctor(Doctor),
 }
@@ -145,6 +149,38 @@ pub struct CachePrune {
     /// Where the shared cache is
     #[command(flatten)]
     pub registries: Registries,
+}
+
+/// `kairn lock`.
+#[derive(Debug, clap::Args)]
+pub struct Lock {
+    /// Which build
+    #[command(flatten)]
+    pub input: Input,
+    /// Take names as they are now: those that are given, or all
+    #[arg(long, value_name = "NAME,..", num_args = 0..=1, value_delimiter = ',')]
+    pub update: Option<Vec<String>>,
+    /// Only say what is not as the lock says; the exit code is 1 if something is not
+    #[arg(long, conflicts_with = "update")]
+    pub check: bool,
+}
+
+/// `kairn schema`.
+#[derive(Debug, clap::Args)]
+pub struct Schema {
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SchemaFormat,
+}
+
+/// Form of [`Schema`]'s answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SchemaFormat {
+    /// JSON Schema, draft 2020-12
+    #[default]
+    Json,
+    /// To read
+    Markdown,
 }
 
 /// `kairn doctor`.
@@ -314,11 +350,13 @@ pub struct Graph {
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Progress {
-    /// What fits: plain lines, today
+    /// What fits: grouped in a CI, else plain
     #[default]
     Auto,
     /// A line for everything that happens
     Plain,
+    /// The same, the lines of each step together, folded where the log of GitLab or GitHub can do that
+    Grouped,
     /// A JSON object on a line for everything that happens
     Json,
 }

@@ -17,6 +17,7 @@ mod deliveries;
 mod failure;
 mod inputs;
 mod ladder;
+mod lock;
 mod machine;
 mod memory;
 mod progress;
@@ -80,6 +81,11 @@ fn main() -> ExitCode {
         }
         Command::Graph(graph) => commands::graph::run(&graph),
         Command::Check(check) => commands::check::run(&check),
+        Command::Lock(lock) => commands::lock::run(&lock),
+        Command::Schema(schema) => {
+            commands::schema::run(&schema);
+            Ok(())
+        }
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
     };
     match result {

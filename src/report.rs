@@ -142,8 +142,7 @@ fn ms(time: Duration) -> u64 {
 pub fn table(built: &Built, graph: &Graph) -> String {
     let mut rows = vec![["image", "digest", "size", "", "ready after"].map(str::to_owned)];
     for delivered in &built.deliveries {
-        let digest =
-            delivered.descriptor.as_ref().map_or("-".to_owned(), |found| found.digest.short().to_string());
+        let digest = delivered.descriptor.as_ref().map_or("-".to_owned(), |found| found.digest.short());
         let state = match (delivered.fate, delivered.work) {
             (Fate::Published, Work::Cached) => "cached",
             (Fate::Published, Work::Built) => "built",

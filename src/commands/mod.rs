@@ -6,3 +6,5 @@ pub mod check;
 pub mod doctor;
 pub mod explain;
 pub mod graph;
+pub mod lock;
+pub mod schema;

@@ -134,7 +134,9 @@ fn find(pattern: &Path) -> Vec<PathBuf> {
     for part in pattern.components() {
         let text = part.as_os_str().to_string_lossy().into_owned();
         if !text.contains('*') {
-            found.iter_mut().for_each(|path| path.push(part));
+            for path in &mut found {
+                path.push(part);
+            }
             continue;
         }
         let glob = kairn_spec::glob::Glob::parse(&text);

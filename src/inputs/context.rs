@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use super::SourceFile;
 use crate::failure::{Failure, chain, code};
+use crate::lock::Lock;
 
 /// Longest Dockerfile that is read, in bytes.
 pub const MAX_DOCKERFILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -105,31 +106,34 @@ pub fn unpack(archive: &Path, settings: &Settings) -> Result<PathBuf, Failure> {
     copied(builder, source, &literal(&name), Archives::Unpack, &settings)
 }
 
-/// Fetches a remote context into the store and returns the folder.
-pub fn fetch_remote(remote: &RemoteSource, settings: &Settings) -> Result<PathBuf, Failure> {
+/// Fetches a remote context into the store; returns what fetches it, as the user says it, and the folder.
+pub fn fetch_remote(
+    remote: &RemoteSource,
+    settings: &Settings,
+    lock: Option<&Lock>,
+) -> Result<(Op, PathBuf), Failure> {
     let mut builder = GraphBuilder::default();
-    match remote {
-        RemoteSource::Git(source) => {
-            let step = builder.step(Op::Git(GitOp::from(source)), &[]);
-            copied(builder, step, ".", Archives::Copy, settings)
-        }
-        RemoteSource::Http(url) => {
-            let step = http(&mut builder, url);
-            copied(builder, step, "context", Archives::Unpack, settings)
-        }
+    let (op, path, archives) = match remote {
+        RemoteSource::Git(source) => (Op::Git(GitOp::from(source)), ".", Archives::Copy),
+        RemoteSource::Http(url) => (Op::Http(http(url)), "context", Archives::Unpack),
+    };
+    let mut pinned = op.clone();
+    if let Some(lock) = lock {
+        lock.pin(&mut pinned);
     }
+    let step = builder.step(pinned, &[]);
+    Ok((op, copied(builder, step, path, archives, settings)?))
 }
 
 /// Fetches one file of a web server.
 pub fn fetch_file(url: &str, settings: &Settings) -> Result<PathBuf, Failure> {
     let mut builder = GraphBuilder::default();
-    let step = http(&mut builder, url);
+    let step = builder.step(Op::Http(http(url)), &[]);
     Ok(copied(builder, step, "context", Archives::Copy, settings)?.join("context"))
 }
 
-fn http(builder: &mut GraphBuilder, url: &str) -> kairn_compiler::StepId {
-    let op = HttpOp { url: url.to_owned(), name: "context".to_owned(), checksum: None };
-    builder.step(Op::Http(op), &[])
+fn http(url: &str) -> HttpOp {
+    HttpOp { url: url.to_owned(), name: "context".to_owned(), checksum: None }
 }
 
 /// Copies files onto nothing, and returns the folder that they are in.

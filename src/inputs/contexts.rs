@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kairn_compiler::Op;
 use kairn_executor::Settings;
 use kairn_executor::context::Context;
 use kairn_spec::ignore::IgnoreFile;
@@ -12,14 +13,18 @@ use tempfile::TempDir;
 use super::context::{self, Location, ignore_file, local_context};
 use super::files::SourceFile;
 use crate::failure::Failure;
+use crate::lock::Lock;
 
 /// The contexts so far.
 pub struct Contexts<'s> {
     settings: &'s Settings,
+    lock: Option<&'s Lock>,
     /// What is read, by the names that the graph has for them.
     pub by_name: BTreeMap<String, Arc<Context>>,
     /// Names by folder and ignore rules.
     known: BTreeMap<(PathBuf, String), String>,
+    /// Contexts from elsewhere, as steps that fetch them.
+    pub remotes: Vec<Op>,
     /// Folders that archives and URLs became.
     fetched: BTreeMap<String, PathBuf>,
     /// Keeps standard input while it is needed.
@@ -46,9 +51,11 @@ pub struct Root {
 
 impl<'s> Contexts<'s> {
     /// No contexts so far.
-    pub fn new(settings: &'s Settings) -> Self {
+    pub fn new(settings: &'s Settings, lock: Option<&'s Lock>) -> Self {
         Self {
             settings,
+            lock,
+            remotes: Vec::new(),
             by_name: BTreeMap::new(),
             known: BTreeMap::new(),
             fetched: BTreeMap::new(),
@@ -67,7 +74,11 @@ impl<'s> Contexts<'s> {
                 self.kept.extend(folder);
                 context::unpack(&archive, self.settings)?
             }
-            Location::Remote(remote) => context::fetch_remote(&remote, self.settings)?,
+            Location::Remote(remote) => {
+                let (op, path) = context::fetch_remote(&remote, self.settings, self.lock)?;
+                self.remotes.push(op);
+                path
+            }
             Location::Nowhere(file, folder) => {
                 let path = folder.path().to_owned();
                 self.kept.push(folder);

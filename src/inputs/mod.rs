@@ -19,7 +19,7 @@ use std::sync::Arc;
 use kairn_compiler::compile::{
     CompileError, Compiled, ImageSource, PlatformChoice, Purpose, Unit, check_names, compile_all,
 };
-use kairn_compiler::graph;
+use kairn_compiler::{Op, graph};
 use kairn_executor::Settings;
 use kairn_executor::context::Context;
 use kairn_image::Platform;
@@ -30,6 +30,7 @@ use tempfile::TempDir;
 
 use crate::args::{self, Input};
 use crate::failure::{Failure, chain};
+use crate::lock::{self, Lock, Locked};
 use chosen::Chosen;
 use contexts::Contexts;
 pub use files::{Files, SourceFile};
@@ -51,8 +52,12 @@ pub struct Project {
     pub selected: Vec<usize>,
     /// The contexts, by the names that the graph has for them.
     pub contexts: BTreeMap<String, Arc<Context>>,
+    /// Contexts from elsewhere, as steps that fetch them.
+    pub remotes: Vec<Op>,
     /// How to build.
     pub build: BuildOptions,
+    /// What names stand for.
+    lock: Option<Lock>,
     /// What was said when the files were parsed.
     diagnostics: Vec<Diagnostic>,
     /// Files whose stages are all known, so that a check of names means something.
@@ -60,8 +65,13 @@ pub struct Project {
     /// The checks that each Dockerfile wants.
     checks: BTreeMap<FileId, Checks>,
     /// Keeps standard input while it is needed.
-    _kept: Vec<TempDir>,
+    _kept: Kept,
 }
+
+/// Folders that go when the build is over.
+#[derive(Default)]
+#[expect(dead_code, reason = "they are only to be kept")]
+struct Kept(Vec<TempDir>);
 
 /// What is to become of an image.
 #[derive(Clone, Debug, Default)]
@@ -83,14 +93,25 @@ pub struct ImagePlan {
 impl Project {
     /// Reads the files and finds the contexts; one that is not a folder is fetched into the store.
     pub fn load(input: &Input, chosen: Chosen, settings: &Settings) -> Result<Self, Failure> {
-        let mut contexts = Contexts::new(settings);
+        let lock = Lock::of(&chosen)?;
+        Self::load_with(input, chosen, settings, lock)
+    }
+
+    /// As [`Project::load`], with another lock than its own.
+    pub fn load_with(
+        input: &Input,
+        chosen: Chosen,
+        settings: &Settings,
+        lock: Option<Lock>,
+    ) -> Result<Self, Failure> {
+        let mut contexts = Contexts::new(settings, lock.as_ref());
         let mut project = match chosen {
             Chosen::Dockerfile(context) => dockerfile::load(input, &context, settings, &mut contexts)?,
             Chosen::Spec(spec) => images::load(input, *spec, &mut contexts)?,
         };
         project.contexts = contexts.by_name;
-        project._kept = contexts.kept;
-        Ok(project)
+        project.remotes = contexts.remotes;
+        Ok(Self { _kept: Kept(contexts.kept), lock, ..project })
     }
 
     /// A project of nothing.
@@ -102,16 +123,33 @@ impl Project {
             images: Vec::new(),
             selected: Vec::new(),
             contexts: BTreeMap::new(),
+            remotes: Vec::new(),
             build: BuildOptions::default(),
+            lock: None,
             diagnostics: Vec::new(),
             whole: Vec::new(),
             checks: BTreeMap::new(),
-            _kept: Vec::new(),
+            _kept: Kept::default(),
         }
     }
 
-    /// Parses and compiles; warnings are printed on the way.
+    /// Compiles; names stand for what the lock says, if there is one. Warnings are printed on the way.
     pub fn compile(&self, source: &dyn ImageSource) -> Result<Compiled, Failure> {
+        let locked = Locked::new(self.lock.as_ref(), source);
+        let mut compiled = self.compile_with(&locked)?;
+        if let Some(lock) = &self.lock {
+            lock.apply(&mut compiled.graph);
+        }
+        let missing = locked.missing();
+        if !missing.is_empty() {
+            let names = missing.join(", ");
+            eprintln!("warning: {} does not have {names}: `kairn lock` adds them", lock::NAME);
+        }
+        Ok(compiled)
+    }
+
+    /// Compiles with names as `source` has them. Warnings are printed on the way.
+    pub fn compile_with(&self, source: &dyn ImageSource) -> Result<Compiled, Failure> {
         if has_error(&self.diagnostics) {
             return Err(Failure::diagnostics(self.files.render(&self.with_names())));
         }
@@ -135,7 +173,7 @@ impl Project {
         Ok(compiled)
     }
 
-    /// Parses and compiles for a check: everything that is wrong, but for what the checks leave out.
+    /// Compiles for a check: everything that is wrong, but for what the checks leave out.
     pub fn diagnose(&self, source: &dyn ImageSource) -> Result<Vec<Diagnostic>, Failure> {
         if has_error(&self.diagnostics) {
             return Ok(self.filtered(self.with_names()));

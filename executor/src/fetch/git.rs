@@ -12,7 +12,7 @@ use super::set_time;
 use crate::context::Context;
 use crate::error::{Error, Named as _};
 use crate::grants::Grants;
-use crate::store::Store;
+use crate::store::{Store, StoreLock};
 
 /// Where in the bare repository a fetched commit is kept.
 const FETCHED: &str = "refs/kairn/fetched";
@@ -44,19 +44,9 @@ const FOREIGN_VARIABLES: [&str; 14] = [
 /// Fails where there is no `git`, the remote does not have what is asked for, or has another commit than the checksum
 /// says; with `offline`, where the commit is not kept already.
 pub fn fetch(op: &GitOp, grants: &Grants, store: &Store, offline: bool) -> Result<Context, Error> {
-    let name = blake3::hash(op.remote.as_bytes()).to_hex();
-    let bare = store.root().join("git").join(name.as_str());
     let work = store.work_dir()?;
-    let git = Git { home: work.path().join("home") };
-    fs_err::create_dir(&git.home)?;
-    git.authorize(&op.remote, grants)?;
     let files = work.path().join("files");
-    let _lock = store.lock(&format!("git-{name}"))?;
-    if !bare.join("HEAD").is_file() {
-        fs_err::create_dir_all(&bare)?;
-        git.run(&bare, ["init", "--quiet", "--bare", "."])?;
-    }
-    store.touch(&bare);
+    let (git, bare, _lock) = open(op, grants, store, work.path())?;
     let commit = obtain(op, &git, &bare, offline)?;
     if let Some(checksum) = &op.checksum {
         let tagged = git.run(&bare, ["rev-parse", FETCHED])?;
@@ -71,6 +61,32 @@ pub fn fetch(op: &GitOp, grants: &Grants, store: &Store, offline: bool) -> Resul
         Some(subdir) => subdirectory(&files, subdir, op)?,
     };
     Ok(Context::of_directory(root, Some(work)))
+}
+
+/// Finds the commit that a reference is at the moment.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn commit(op: &GitOp, grants: &Grants, store: &Store) -> Result<String, Error> {
+    let work = store.work_dir()?;
+    let (git, bare, _lock) = open(op, grants, store, work.path())?;
+    obtain(op, &git, &bare, false)
+}
+
+/// Opens the bare repository of a remote, locked.
+fn open(op: &GitOp, grants: &Grants, store: &Store, work: &Path) -> Result<(Git, PathBuf, StoreLock), Error> {
+    let name = blake3::hash(op.remote.as_bytes()).to_hex();
+    let bare = store.root().join("git").join(name.as_str());
+    let git = Git { home: work.join("home") };
+    fs_err::create_dir(&git.home)?;
+    git.authorize(&op.remote, grants)?;
+    let lock = store.lock(&format!("git-{name}"))?;
+    if !bare.join("HEAD").is_file() {
+        fs_err::create_dir_all(&bare)?;
+        git.run(&bare, ["init", "--quiet", "--bare", "."])?;
+    }
+    store.touch(&bare);
+    Ok((git, bare, lock))
 }
 
 /// Gets the commit into the bare repository, and returns its name.

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::fmt::rfc2822;
 use kairn_compiler::graph::HttpOp;
@@ -18,7 +18,7 @@ use crate::BUILD_TIME;
 use crate::context::Context;
 use crate::error::{Error, Named as _};
 use crate::grants::Grants;
-use crate::store::Store;
+use crate::store::{Store, StoreLock};
 
 /// Mode of a downloaded file, as in BuildKit.
 const MODE: u32 = 0o600;
@@ -43,14 +43,9 @@ pub fn fetch(
     store: &Store,
     offline: bool,
 ) -> Result<Context, Error> {
-    let name = blake3::hash(op.url.as_bytes()).to_hex();
-    let folder = store.root().join("http").join(name.as_str());
-    fs_err::create_dir_all(&folder)?;
-    store.touch(&folder);
-    let _lock = store.lock(&format!("http-{name}"))?;
+    let (folder, _lock) = open(&op.url, store)?;
     let (content, about) = (folder.join("content"), folder.join("about"));
-    let kept: Option<Kept> = std::fs::read(&about).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let kept = kept.filter(|_| content.is_file());
+    let kept = known(&content, &about);
     let wanted = op.checksum.as_ref().map(ToString::to_string);
     let kept = match kept {
         Some(kept) if Some(&kept.digest) == wanted.as_ref() => kept,
@@ -75,6 +70,32 @@ pub fn fetch(
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(MODE))?;
     }
     Ok(Context::of_directory(root, Some(work)))
+}
+
+/// Finds the digest of what a server gives at the moment.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn digest(op: &HttpOp, client: &Client, grants: &Grants, store: &Store) -> Result<Digest, Error> {
+    let (folder, _lock) = open(&op.url, store)?;
+    let kept = known(&folder.join("content"), &folder.join("about"));
+    let kept = refresh(op, client, grants, store, kept, &folder)?;
+    kept.digest.parse().map_err(|e| Error::world(format!("`{}` has no digest", op.url), e))
+}
+
+/// Opens the folder that a URL has in the store, locked.
+fn open(url: &str, store: &Store) -> Result<(PathBuf, StoreLock), Error> {
+    let name = blake3::hash(url.as_bytes()).to_hex();
+    let folder = store.root().join("http").join(name.as_str());
+    fs_err::create_dir_all(&folder)?;
+    store.touch(&folder);
+    let lock = store.lock(&format!("http-{name}"))?;
+    Ok((folder, lock))
+}
+
+fn known(content: &Path, about: &Path) -> Option<Kept> {
+    let kept: Option<Kept> = std::fs::read(about).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    kept.filter(|_| content.is_file())
 }
 
 /// Asks the server for another version, and keeps what it gives.

@@ -74,6 +74,20 @@ impl Client {
         self.find(reference, platform, Some(known))
     }
 
+    /// Finds the digest that a tag has now: that of an index, where the tag names one.
+    ///
+    /// # Errors
+    /// [`Error`], of the registry itself rather than of its mirrors.
+    pub fn digest_of(&self, reference: &Reference) -> Result<Digest, Error> {
+        self.first_of_all(reference, |endpoint| {
+            let search = Search { client: self, endpoint, reference, known: None };
+            match search.current(&reference.selector()) {
+                Some((digest, _)) => Ok(digest),
+                None => search.tagged().map(|document| document.digest),
+            }
+        })
+    }
+
     fn find(
         &self,
         reference: &Reference,

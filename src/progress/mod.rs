@@ -1,7 +1,9 @@
-//! Events to lines on standard error.
+//! Events to lines on standard error. In a CI's log the lines of each step stand together ([`grouped`]).
+
+pub mod grouped;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+use std::io::{Stderr, Write as _};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use kairn_executor::events::{Completion, Event, EventKind};
 use kairn_executor::explain::bytes;
 use serde_json::json;
 
+use self::grouped::{Folds, Groups, Moment};
 use crate::args::Progress;
 
 /// When a step worked, and whether it had to.
@@ -56,6 +59,13 @@ pub fn show(
     is_over: &dyn Fn() -> bool,
 ) -> Summary {
     let mut summary = Summary::default();
+    let variable = |name: &str| std::env::var(name).ok();
+    let folds = match mode {
+        Progress::Grouped => Some(Folds::of(&variable).unwrap_or(Folds::None)),
+        Progress::Auto => Folds::of(&variable),
+        Progress::Plain | Progress::Json => None,
+    };
+    let mut groups = folds.map(|folds| Groups::new(std::io::stderr(), folds));
     let labels = labels(graph);
     let mut started: BTreeMap<StepId, Instant> = BTreeMap::new();
     let mut failed: BTreeSet<StepId> = BTreeSet::new();
@@ -88,15 +98,37 @@ pub fn show(
                 _ => {}
             }
         }
+        if let Some(groups) = &mut groups {
+            if let Some(line) = plain_line(&event, graph, &summary) {
+                group(groups, &event, &line);
+            }
+            continue;
+        }
         let line = match mode {
             Progress::Json => Some(json_line(&event, graph, &labels, start)),
-            Progress::Auto | Progress::Plain => plain_line(&event, graph, &summary),
+            Progress::Auto | Progress::Plain | Progress::Grouped => plain_line(&event, graph, &summary),
         };
         if let Some(line) = line {
             let _ = writeln!(std::io::stderr().lock(), "{line}");
         }
     }
+    if let Some(groups) = &mut groups {
+        groups.finish();
+    }
     summary
+}
+
+/// Hands a line to where it belongs.
+fn group(groups: &mut Groups<Stderr>, event: &Event, line: &str) {
+    let moment = match &event.kind {
+        EventKind::Started => Moment::Begins,
+        EventKind::Finished(_) | EventKind::Failed => Moment::Ends,
+        _ => Moment::Works,
+    };
+    match event.step {
+        Some(step) => groups.step(step, moment, line),
+        None => groups.line(line),
+    }
 }
 
 fn plain_line(event: &Event, graph: &Graph, summary: &Summary) -> Option<String> {
