@@ -31,6 +31,8 @@ pub enum Command {
     Explain(Explain),
     /// Look at the store, and throw away what is not needed
     Cache(Cache),
+    /// List the images that a change touches
+    Affected(Affected),
     /// Write down what the names of bases stand for, so that builds use that until it is moved
     Lock(Lock),
     /// Write the JSON Schema of kairn.toml, for editors, or its reference
@@ -151,6 +153,35 @@ pub struct CachePrune {
     pub registries: Registries,
 }
 
+/// `kairn affected`.
+#[derive(Debug, clap::Args)]
+pub struct Affected {
+    /// Which images [default: all]
+    #[command(flatten)]
+    pub input: Input,
+    /// What Git says has changed since this revision; what is not committed counts
+    #[arg(long, value_name = "REV", conflicts_with = "files")]
+    pub since: Option<String>,
+    /// What a list says has changed: a file with a name on each line, or `-` for standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub files: Option<String>,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    pub format: AffectedFormat,
+}
+
+/// Form of [`Affected`]'s answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AffectedFormat {
+    /// A line for each image, with reasons
+    #[default]
+    Text,
+    /// Names alone
+    Names,
+    /// A list of JSON objects, which a CI can make a matrix of
+    Json,
+}
+
 /// `kairn lock`.
 #[derive(Debug, clap::Args)]
 pub struct Lock {
@@ -267,6 +298,9 @@ pub struct Build {
     /// Push the image under its tags
     #[arg(long)]
     pub push: bool,
+    /// Of the images that are asked for, only those that changed since this revision of Git
+    #[arg(long, value_name = "REV")]
+    pub affected_since: Option<String>,
     /// Write the image: `type=oci,dest=PATH[,tar=false]`, `type=image[,push=true]`, `type=registry`
     #[arg(short, long, value_name = "type=..")]
     pub output: Vec<String>,

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::inputs::chosen::Chosen;
+use crate::inputs::tree::Tree;
 
 /// The file's name.
 pub const NAME: &str = "kairn.lock";
@@ -80,10 +81,10 @@ pub fn path_of(chosen: &Chosen) -> Option<PathBuf> {
 
 impl Lock {
     /// Reads the lock of a build, if it has one.
-    pub fn of(chosen: &Chosen) -> Result<Option<Self>, Failure> {
+    pub fn of(chosen: &Chosen, tree: &Tree) -> Result<Option<Self>, Failure> {
         let Some(path) = path_of(chosen) else { return Ok(None) };
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+        let text = match tree.read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(Failure::environment(format!("cannot read `{}`: {error}", path.display())));

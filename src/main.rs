@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this package talks to the user")]
 #![allow(unreachable_pub, reason = "nothing reaches into a program")]
 
+mod affected;
 mod args;
 mod budget;
 mod caches;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         }
         Command::Graph(graph) => commands::graph::run(&graph),
         Command::Check(check) => commands::check::run(&check),
+        Command::Affected(affected) => commands::affected::run(&affected),
         Command::Lock(lock) => commands::lock::run(&lock),
         Command::Schema(schema) => {
             commands::schema::run(&schema);

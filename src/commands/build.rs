@@ -13,6 +13,7 @@ use kairn_executor::pull::Policy;
 use kairn_executor::sandbox::userns::{Ids, Refused};
 use kairn_executor::store::Budget;
 
+use super::affected;
 use crate::args::{self, Allow, Build, Caching, Input};
 use crate::deliveries::deliveries;
 use crate::failure::{Failure, chain};
@@ -24,7 +25,16 @@ use crate::{budget, caches, ladder, memory, progress, report};
 /// Runs the command; `namespace` says which ids the user namespace of this process has, or why it has none.
 pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure> {
     let start = Instant::now();
-    let chosen = choose(&args.input)?;
+    let mut chosen = choose(&args.input)?;
+    if let Some(revision) = &args.affected_since {
+        let Some(changed) = affected::narrow(&mut chosen, &args.input, revision)? else {
+            eprintln!("nothing that was asked for changed since `{revision}`");
+            return Ok(());
+        };
+        for line in changed {
+            eprintln!("[kairn] {line}");
+        }
+    }
     let Workshop { mut settings, events, receiver, running: _running } =
         workshop(&args.input, &args.caching, &chosen)?;
     let budget = budget::parse(&args.prune, &settings.store)?;

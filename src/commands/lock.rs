@@ -15,11 +15,13 @@ use crate::args;
 use crate::failure::{Failure, STEP, chain, code};
 use crate::inputs::Project;
 use crate::inputs::chosen::{Chosen, choose};
+use crate::inputs::tree::Tree;
 use crate::lock::{self, Lock, Locked};
 use crate::machine::Workshop;
 
 /// Runs the command.
 pub fn run(args: &args::Lock) -> Result<(), Failure> {
+    let tree = Tree::default();
     let mut chosen = choose(&args.input)?;
     // A lock is of all images, whichever are built by default.
     if let Chosen::Spec(spec) = &mut chosen
@@ -31,7 +33,7 @@ pub fn run(args: &args::Lock) -> Result<(), Failure> {
         Failure::user("a context that is no folder of this machine has no place for a lock")
             .with_help("pin the base in the Dockerfile: `FROM image@sha256:..`")
     })?;
-    let old = Lock::of(&chosen)?.unwrap_or_default();
+    let old = Lock::of(&chosen, &tree)?.unwrap_or_default();
     let workshop = Workshop::open(&args.input, &chosen)?;
     let settings = &workshop.settings;
     // Names are asked for as they are now, where they are to be moved or compared.
@@ -40,7 +42,7 @@ pub fn run(args: &args::Lock) -> Result<(), Failure> {
     kept.images.retain(|name, _| !is_moved(name));
     kept.commits.retain(|(remote, _), _| !is_moved(remote));
     kept.files.retain(|url, _| !is_moved(url));
-    let project = Project::load_with(&args.input, chosen, settings, Some(kept.clone()))?;
+    let project = Project::load_with(&args.input, chosen, settings, &tree, Some(kept.clone()))?;
     let locked = Locked::new(Some(&kept), settings.puller.as_ref());
     let recorder = Recorder { source: &locked, asked: Mutex::default() };
     let graph = project.compile_with(&recorder)?.graph;

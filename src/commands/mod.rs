@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub mod affected;
 pub mod build;
 pub mod cache;
 pub mod check;

@@ -10,6 +10,7 @@ use kairn_spec::workspace::{At, Loaded, Loader, UnknownName, Workspace, load};
 use super::context::read_text;
 use super::dockerfile;
 use super::files::{Files, SourceFile};
+use super::tree::Tree;
 use crate::args::{self, Input, Registries};
 use crate::failure::Failure;
 
@@ -38,8 +39,22 @@ pub struct Spec {
 
 /// Finds out what is asked for; a kairn.toml is read, and what is to be said of it printed.
 pub fn choose(input: &Input) -> Result<Chosen, Failure> {
-    if let Some(path) = spec_path(input)? {
-        return spec(input, &path).map(|spec| Chosen::Spec(Box::new(spec)));
+    choose_in(input, &Tree::default(), Said::Aloud)
+}
+
+/// Whether warnings about a kairn.toml are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// They are.
+    Aloud,
+    /// They were before.
+    Already,
+}
+
+/// As [`choose`], with files as they are in a tree.
+pub fn choose_in(input: &Input, tree: &Tree, said: Said) -> Result<Chosen, Failure> {
+    if let Some(path) = spec_path(input, tree)? {
+        return spec(input, &path, tree, said).map(|spec| Chosen::Spec(Box::new(spec)));
     }
     if let Some(var) = input.var.first() {
         return Err(Failure::user(format!("`--var {var}`: only a kairn.toml has variables"))
@@ -54,29 +69,29 @@ pub fn choose(input: &Input) -> Result<Chosen, Failure> {
 }
 
 /// The kairn.toml that is meant, if one is: that of `-f`, that of the folder that is given, or the one here.
-fn spec_path(input: &Input) -> Result<Option<PathBuf>, Failure> {
+fn spec_path(input: &Input, tree: &Tree) -> Result<Option<PathBuf>, Failure> {
     if let Some(file) = &input.file {
         let is_spec = Path::new(file).extension().is_some_and(|extension| extension == "toml");
         return Ok(is_spec.then(|| PathBuf::from(file)));
     }
     let is_name = |word: &String| !word.contains('/') && !matches!(word.as_str(), "." | ".." | "-");
-    if input.words.iter().all(is_name) && Path::new(NAME).is_file() {
+    if input.words.iter().all(is_name) && tree.is_file(Path::new(NAME)) {
         return Ok(Some(PathBuf::from(NAME)));
     }
     let [folder] = &input.words[..] else { return Ok(None) };
     let folder = Path::new(folder);
     let (spec, dockerfile) = (folder.join(NAME), folder.join("Dockerfile"));
-    if !spec.is_file() {
+    if !tree.is_file(&spec) {
         return Ok(None);
     }
-    if dockerfile.is_file() {
+    if tree.is_file(&dockerfile) {
         let text = format!("`{}` has a {NAME} as well as a Dockerfile", folder.display());
         return Err(Failure::user(text).with_help("say which with `-f`"));
     }
     Ok(Some(spec))
 }
 
-fn spec(input: &Input, path: &Path) -> Result<Spec, Failure> {
+fn spec(input: &Input, path: &Path, tree: &Tree, said: Said) -> Result<Spec, Failure> {
     let mut vars = BTreeMap::new();
     for var in &input.var {
         let (name, value) = var
@@ -85,10 +100,12 @@ fn spec(input: &Input, path: &Path) -> Result<Spec, Failure> {
         vars.insert(name.to_owned(), value.to_owned());
     }
     let read = |path: &Path| {
-        let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
-        read_text(file, &path.display().to_string()).map_err(|failure| failure.message.unwrap_or_default())
+        let bytes = tree.read(path).map_err(|e| e.to_string())?;
+        read_text(&bytes[..], &path.display().to_string())
+            .map_err(|failure| failure.message.unwrap_or_default())
     };
     let environment = |name: &str| std::env::var(name).ok();
+    let find = |pattern: &Path| tree.find(pattern);
     let loader = Loader { vars: &vars, environment: &environment, read: &read, find: &find };
     let loaded = load(path, &loader);
     let Loaded { workspace, files, diagnostics } =
@@ -98,7 +115,7 @@ fn spec(input: &Input, path: &Path) -> Result<Spec, Failure> {
     if diagnostics.iter().any(|found| found.severity == Severity::Error) {
         return Err(Failure::diagnostics(files.render(&diagnostics)));
     }
-    if !diagnostics.is_empty() {
+    if !diagnostics.is_empty() && said == Said::Aloud {
         eprintln!("{}", files.render(&diagnostics).trim_end());
     }
     // The folder of the kairn.toml is not a name in it.
@@ -126,36 +143,6 @@ fn unknown_name(unknown: &UnknownName, workspace: &Workspace) -> Failure {
         String::new()
     };
     failure.with_help(format!("{near}there are {}{folder}", names.join(", ")))
-}
-
-/// Lists the files that a path with `*` in its names stands for, sorted.
-fn find(pattern: &Path) -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::new()];
-    for part in pattern.components() {
-        let text = part.as_os_str().to_string_lossy().into_owned();
-        if !text.contains('*') {
-            for path in &mut found {
-                path.push(part);
-            }
-            continue;
-        }
-        let glob = kairn_spec::glob::Glob::parse(&text);
-        let mut next = Vec::new();
-        for folder in &found {
-            let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            let entries = std::fs::read_dir(here).into_iter().flatten().flatten();
-            let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-            next.extend(
-                names
-                    .filter(|name| glob.as_ref().is_ok_and(|glob| glob.matches(name)))
-                    .map(|name| folder.join(name)),
-            );
-        }
-        next.sort();
-        found = next;
-    }
-    found.retain(|path| path.is_file());
-    found
 }
 
 impl Chosen {

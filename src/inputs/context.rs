@@ -18,6 +18,7 @@ use kairn_spec::remote::RemoteSource;
 use tempfile::TempDir;
 
 use super::SourceFile;
+use super::tree::Tree;
 use crate::failure::{Failure, chain, code};
 use crate::lock::Lock;
 
@@ -174,14 +175,18 @@ fn literal(name: &str) -> String {
 }
 
 /// Reads the ignore file of a folder: that of the Dockerfile, if it has one, or the folder's own.
-pub fn ignore_file(root: &Path, dockerfile: Option<&Path>) -> Result<Option<Arc<IgnoreFile>>, Failure> {
+pub fn ignore_file(
+    root: &Path,
+    dockerfile: Option<&Path>,
+    tree: &Tree,
+) -> Result<Option<Arc<IgnoreFile>>, Failure> {
     let own = dockerfile.map(|path| {
         let mut own = path.as_os_str().to_owned();
         own.push(".dockerignore");
         PathBuf::from(own)
     });
-    let path = own.filter(|own| own.is_file()).unwrap_or_else(|| root.join(".dockerignore"));
-    let text = match std::fs::read(&path) {
+    let path = own.filter(|own| tree.is_file(own)).unwrap_or_else(|| root.join(".dockerignore"));
+    let text = match tree.read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Failure::environment(format!("cannot read `{}`: {error}", path.display()))),

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::context::{self, Location, ignore_file, local_context};
 use super::files::SourceFile;
+use super::tree::Tree;
 use crate::failure::Failure;
 use crate::lock::Lock;
 
@@ -19,6 +20,10 @@ use crate::lock::Lock;
 pub struct Contexts<'s> {
     settings: &'s Settings,
     lock: Option<&'s Lock>,
+    /// Where files are read from.
+    pub tree: &'s Tree,
+    /// The folders behind the names, and what is left out of each.
+    pub roots: BTreeMap<String, (PathBuf, Option<Arc<IgnoreFile>>)>,
     /// What is read, by the names that the graph has for them.
     pub by_name: BTreeMap<String, Arc<Context>>,
     /// Names by folder and ignore rules.
@@ -51,10 +56,12 @@ pub struct Root {
 
 impl<'s> Contexts<'s> {
     /// No contexts so far.
-    pub fn new(settings: &'s Settings, lock: Option<&'s Lock>) -> Self {
+    pub fn new(settings: &'s Settings, lock: Option<&'s Lock>, tree: &'s Tree) -> Self {
         Self {
             settings,
             lock,
+            tree,
+            roots: BTreeMap::new(),
             remotes: Vec::new(),
             by_name: BTreeMap::new(),
             known: BTreeMap::new(),
@@ -91,7 +98,7 @@ impl<'s> Contexts<'s> {
 
     /// Notes a folder of this machine, with the ignore file of a Dockerfile or its own; `name` is what it is to be called.
     pub fn folder(&mut self, path: &Path, dockerfile: Option<&Path>, name: &str) -> Result<Found, Failure> {
-        let ignore = ignore_file(path, dockerfile)?;
+        let ignore = ignore_file(path, dockerfile, self.tree)?;
         Ok(self.note(path.to_owned(), ignore, name))
     }
 
@@ -109,6 +116,7 @@ impl<'s> Contexts<'s> {
         let numbered = (2..).map(|number| format!("{name} ({number})"));
         let mut names = std::iter::once(name.to_owned()).chain(numbered);
         let name = names.find(|name| !self.by_name.contains_key(name)).unwrap_or_default();
+        self.roots.insert(name.clone(), (path.clone(), ignore.clone()));
         let context = local_context(path, ignore.clone(), &self.settings.store);
         self.by_name.insert(name.clone(), Arc::new(context));
         self.known.insert(key, name.clone());

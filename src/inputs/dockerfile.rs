@@ -16,6 +16,7 @@ use kairn_spec::dockerfile::{Dockerfile, parse};
 use super::context::{self, read_text};
 use super::contexts::{Contexts, Root};
 use super::files::{Files, SourceFile};
+use super::tree::Tree;
 use super::{CHECK_ARGUMENT, ImagePlan, Project, build_args, choice, labels, named, network, platforms};
 use crate::args::Input;
 use crate::failure::Failure;
@@ -33,7 +34,7 @@ pub fn load(
     let mut root = contexts.locate(context)?;
     let file = match root.file.take() {
         Some(file) => file,
-        None => of_command_line(input.file.as_deref(), context, &root, settings)?,
+        None => of_command_line(input.file.as_deref(), context, &root, settings, contexts.tree)?,
     };
     let found = if root.is_local {
         contexts.folder(&root.path, Some(&file.path), "context")?
@@ -95,6 +96,7 @@ fn of_command_line(
     context: &str,
     root: &Root,
     settings: &Settings,
+    tree: &Tree,
 ) -> Result<SourceFile, Failure> {
     if name == Some("-") {
         let text = read_text(std::io::stdin().lock(), "-")?;
@@ -106,14 +108,14 @@ fn of_command_line(
     if !root.is_local {
         return of_fetched(name, &root.path);
     }
-    let path = name.map_or_else(|| usual(Path::new(context)), PathBuf::from);
-    of_path(path)
+    let path = name.map_or_else(|| usual(Path::new(context), tree), PathBuf::from);
+    of_path(path, tree)
 }
 
 /// The Dockerfile of a folder where nobody names another.
-pub fn usual(folder: &Path) -> PathBuf {
+pub fn usual(folder: &Path, tree: &Tree) -> PathBuf {
     let (usual, lower) = (folder.join("Dockerfile"), folder.join("dockerfile"));
-    if !usual.exists() && lower.exists() { lower } else { usual }
+    if !tree.is_file(&usual) && tree.is_file(&lower) { lower } else { usual }
 }
 
 /// Reads a Dockerfile of a web server.
@@ -125,9 +127,9 @@ pub fn of_url(url: &str, settings: &Settings) -> Result<SourceFile, Failure> {
 }
 
 /// Reads a Dockerfile of this machine.
-pub fn of_path(path: PathBuf) -> Result<SourceFile, Failure> {
-    let file = std::fs::File::open(&path).map_err(|e| unreadable(&path, &e))?;
-    let text = text_of(file, &path)?;
+pub fn of_path(path: PathBuf, tree: &Tree) -> Result<SourceFile, Failure> {
+    let bytes = tree.read(&path).map_err(|e| unreadable(&path, &e))?;
+    let text = text_of(&bytes[..], &path)?;
     Ok(SourceFile { path, text })
 }
 

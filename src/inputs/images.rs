@@ -28,7 +28,8 @@ use crate::failure::Failure;
 pub fn load(input: &Input, spec: Spec, contexts: &mut Contexts<'_>) -> Result<Project, Failure> {
     let name = spec.name();
     let Spec { path, workspace, files, selected } = spec;
-    let mut project = Project::empty(name, files);
+    let specs = files.0.len();
+    let mut project = Project { specs, ..Project::empty(name, files) };
     if let (Some(target), [_, _, ..]) = (&input.target, &selected[..]) {
         let text =
             format!("`--target {target}` names a stage of one image, and there are {}", selected.len());
@@ -276,11 +277,11 @@ impl Gather<'_, '_> {
             Some(context) => self.spec.folder_of(context.place).join(&context.value),
             None => self.spec.folder_of(image.name.place).to_owned(),
         };
-        let path = name.map_or_else(|| usual(&shown), |name| shown.join(name));
+        let path = name.map_or_else(|| usual(&shown, self.contexts.tree), |name| shown.join(name));
         if let Some((file, dockerfile)) = self.read.get(&path) {
             return Ok((*file, Arc::clone(dockerfile), Some(path)));
         }
-        let file = of_path(path.clone()).map_err(|failure| {
+        let file = of_path(path.clone(), self.contexts.tree).map_err(|failure| {
             let help = "name it with `dockerfile`, relative to the context, or write stages: `[image.NAME.stage.STAGE]`";
             self.at(place, Failure { help: None, ..failure }.with_help(help))
         })?;

@@ -1,7 +1,8 @@
 //! The user's files and options to a compiled graph.
 //!
 //! Reading order: [`chosen`] (a Dockerfile, or images of a kairn.toml), this file (what a build is made of), `dockerfile`
-//! (one image of the command line), `images` (those of a kairn.toml), [`files`], [`contexts`], [`context`], `named`,
+//! (one image of the command line), `images` (those of a kairn.toml), [`files`], [`tree`],
+//! [`contexts`], [`context`], `named`,
 //! [`grants`].
 
 pub mod chosen;
@@ -12,8 +13,10 @@ pub mod files;
 pub mod grants;
 mod images;
 mod named;
+pub mod tree;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kairn_compiler::compile::{
@@ -24,6 +27,7 @@ use kairn_executor::Settings;
 use kairn_executor::context::Context;
 use kairn_image::Platform;
 use kairn_spec::checks::Checks;
+use kairn_spec::ignore::IgnoreFile;
 use kairn_spec::workspace::types::BuildOptions;
 use kairn_spec::{Diagnostic, FileId, Severity};
 use tempfile::TempDir;
@@ -34,6 +38,7 @@ use crate::lock::{self, Lock, Locked};
 use chosen::Chosen;
 use contexts::Contexts;
 pub use files::{Files, SourceFile};
+use tree::Tree;
 
 /// Build argument that replaces `# check=`.
 const CHECK_ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
@@ -52,12 +57,18 @@ pub struct Project {
     pub selected: Vec<usize>,
     /// The contexts, by the names that the graph has for them.
     pub contexts: BTreeMap<String, Arc<Context>>,
+    /// The folders of the contexts, and what is left out of each.
+    pub roots: BTreeMap<String, (PathBuf, Option<Arc<IgnoreFile>>)>,
     /// Contexts from elsewhere, as steps that fetch them.
     pub remotes: Vec<Op>,
     /// How to build.
     pub build: BuildOptions,
+    /// Where the lock is, or would be.
+    pub lock_path: PathBuf,
     /// What names stand for.
     lock: Option<Lock>,
+    /// How many of the files are kairn.tomls: the first ones.
+    specs: usize,
     /// What was said when the files were parsed.
     diagnostics: Vec<Diagnostic>,
     /// Files whose stages are all known, so that a check of names means something.
@@ -93,8 +104,13 @@ pub struct ImagePlan {
 impl Project {
     /// Reads the files and finds the contexts; one that is not a folder is fetched into the store.
     pub fn load(input: &Input, chosen: Chosen, settings: &Settings) -> Result<Self, Failure> {
-        let lock = Lock::of(&chosen)?;
-        Self::load_with(input, chosen, settings, lock)
+        Self::load_in(input, chosen, settings, &Tree::default())
+    }
+
+    /// As [`Project::load`], with files as they are in a tree.
+    pub fn load_in(input: &Input, chosen: Chosen, settings: &Settings, tree: &Tree) -> Result<Self, Failure> {
+        let lock = Lock::of(&chosen, tree)?;
+        Self::load_with(input, chosen, settings, tree, lock)
     }
 
     /// As [`Project::load`], with another lock than its own.
@@ -102,16 +118,19 @@ impl Project {
         input: &Input,
         chosen: Chosen,
         settings: &Settings,
+        tree: &Tree,
         lock: Option<Lock>,
     ) -> Result<Self, Failure> {
-        let mut contexts = Contexts::new(settings, lock.as_ref());
+        let mut contexts = Contexts::new(settings, lock.as_ref(), tree);
+        let lock_path = lock::path_of(&chosen).unwrap_or_default();
         let mut project = match chosen {
             Chosen::Dockerfile(context) => dockerfile::load(input, &context, settings, &mut contexts)?,
             Chosen::Spec(spec) => images::load(input, *spec, &mut contexts)?,
         };
         project.contexts = contexts.by_name;
         project.remotes = contexts.remotes;
-        Ok(Self { _kept: Kept(contexts.kept), lock, ..project })
+        project.roots = contexts.roots;
+        Ok(Self { _kept: Kept(contexts.kept), lock, lock_path, ..project })
     }
 
     /// A project of nothing.
@@ -123,9 +142,12 @@ impl Project {
             images: Vec::new(),
             selected: Vec::new(),
             contexts: BTreeMap::new(),
+            roots: BTreeMap::new(),
             remotes: Vec::new(),
             build: BuildOptions::default(),
+            lock_path: PathBuf::new(),
             lock: None,
+            specs: 0,
             diagnostics: Vec::new(),
             whole: Vec::new(),
             checks: BTreeMap::new(),
@@ -137,9 +159,7 @@ impl Project {
     pub fn compile(&self, source: &dyn ImageSource) -> Result<Compiled, Failure> {
         let locked = Locked::new(self.lock.as_ref(), source);
         let mut compiled = self.compile_with(&locked)?;
-        if let Some(lock) = &self.lock {
-            lock.apply(&mut compiled.graph);
-        }
+        self.pin(&mut compiled);
         let missing = locked.missing();
         if !missing.is_empty() {
             let names = missing.join(", ");
@@ -148,16 +168,23 @@ impl Project {
         Ok(compiled)
     }
 
+    /// As [`Project::compile`], without a word about warnings.
+    pub fn compile_silently(&self, source: &dyn ImageSource) -> Result<Compiled, Failure> {
+        let locked = Locked::new(self.lock.as_ref(), source);
+        let (mut compiled, _) = self.compiled(&locked)?;
+        self.pin(&mut compiled);
+        Ok(compiled)
+    }
+
+    fn pin(&self, compiled: &mut Compiled) {
+        if let Some(lock) = &self.lock {
+            lock.apply(&mut compiled.graph);
+        }
+    }
+
     /// Compiles with names as `source` has them. Warnings are printed on the way.
     pub fn compile_with(&self, source: &dyn ImageSource) -> Result<Compiled, Failure> {
-        if has_error(&self.diagnostics) {
-            return Err(Failure::diagnostics(self.files.render(&self.with_names())));
-        }
-        let compiled =
-            compile_all(&self.units, &self.selected, source).map_err(|error| self.failure(&error))?;
-        let mut warnings = self.diagnostics.clone();
-        warnings.extend(compiled.warnings.clone());
-        let warnings = self.filtered(warnings);
+        let (compiled, warnings) = self.compiled(source)?;
         if !warnings.is_empty() {
             let text = self.files.render(&warnings);
             if warnings.iter().any(|found| self.is_fatal(found.file)) {
@@ -171,6 +198,19 @@ impl Project {
             eprintln!("warning: {notice}");
         }
         Ok(compiled)
+    }
+
+    /// Compiles; what came out, and the warnings that nobody left out.
+    fn compiled(&self, source: &dyn ImageSource) -> Result<(Compiled, Vec<Diagnostic>), Failure> {
+        if has_error(&self.diagnostics) {
+            return Err(Failure::diagnostics(self.files.render(&self.with_names())));
+        }
+        let compiled =
+            compile_all(&self.units, &self.selected, source).map_err(|error| self.failure(&error))?;
+        let mut warnings = self.diagnostics.clone();
+        warnings.extend(compiled.warnings.clone());
+        let warnings = self.filtered(warnings);
+        Ok((compiled, warnings))
     }
 
     /// Compiles for a check: everything that is wrong, but for what the checks leave out.
@@ -189,6 +229,11 @@ impl Project {
             Err(error) => return Err(self.failure(&error)),
         }
         Ok(self.filtered(found))
+    }
+
+    /// The kairn.tomls.
+    pub fn specs(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.0.iter().take(self.specs).map(|file| &file.path)
     }
 
     /// Whether this is a build of one image, of a Dockerfile alone.
