@@ -22,7 +22,7 @@ const EXIT_CODES: &str = "Exit codes: 0 ok; 1 a step of the build failed; 2 the 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build an image of a Dockerfile; keep it in the store, write it to a file, or push it
-    Build(Build),
+    Build(Box<Build>),
     /// Show the graph of a build; nothing is built
     Graph(Graph),
     /// Check a Dockerfile for mistakes and bad habits; nothing is built
