@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures kairn beside plain tools that do the same work, in one run, on this machine.
-#   benches/run.sh [PART...] parts: copies runs caches isolations packages (all); root; what `make deps-bench` installs; prints a table, exits 1 where memory is over its bound
+#   benches/run.sh [PART...] parts: copies runs caches isolations packages schedule (all); root; what `make deps-bench` installs; prints a table, exits 1 where memory is over its bound
 #   KAIRN=path RUNS=n        another binary, another number of runs (the median is shown)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,7 +10,7 @@ source "$top/scripts/registry.sh"
 
 runs=${RUNS-3}
 parts=("$@")
-[ $# -gt 0 ] || parts=(copies runs caches isolations packages)
+[ $# -gt 0 ] || parts=(copies runs caches isolations packages schedule)
 level=5 # that of kairn's layers
 bound_kib=$((256 * 1024))
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/kairn-bench.XXXXXX")
@@ -18,7 +18,7 @@ trap 'stop_registry; rm -rf --one-file-system "$work"' EXIT
 failed=0
 
 if [ -z "${KAIRN-}" ]; then
-    (cd "$top" && cargo build --release --locked --bin kairn && cargo build --release --locked -p kairn-executor --example walk)
+    (cd "$top" && cargo build --release --locked --bin kairn && cargo build --release --locked -p kairn-executor --example walk --example schedule)
     KAIRN=$(cd "$top" && cargo metadata --no-deps --offline --format-version 1 | jq -r .target_directory)/release/kairn
 fi
 
@@ -248,6 +248,11 @@ caches() {
     row "a cache of 500 MB from a registry, into the store" "skopeo copy of the same blobs to a layout" "$kairn" "$SECONDS_"
 }
 
+# Graphs of steps that only sleep, beside the least time that any order of them takes.
+order_of_steps() {
+    "${KAIRN%/*}/examples/schedule" || failed=1
+}
+
 start_registry "$work/registry"
 peaks=""
 overhead=""
@@ -266,6 +271,7 @@ for part in "${parts[@]}"; do
         caches) caches ;;
         isolations) isolations ;;
         packages) packages ;;
+        schedule) order_of_steps ;;
         *) echo "no such part: $part" >&2; exit 2 ;;
     esac
 done

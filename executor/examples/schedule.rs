@@ -19,7 +19,7 @@ const SLACK: f64 = 1.05;
 
 fn main() -> ExitCode {
     let mut verdict = ExitCode::SUCCESS;
-    for (stages, length) in [(12, 6), (60, 4), (300, 2)] {
+    for (stages, length) in [(12, 6), (40, 3), (120, 1)] {
         let (graph, durations) = graph(stages, length);
         for jobs in [2, 16] {
             let total: u64 = durations.values().sum();
@@ -53,7 +53,7 @@ fn graph(stages: usize, length: usize) -> (Graph, BTreeMap<StepId, u64>) {
             let op = Op::Workdir(WorkdirOp { path: format!("/{stage}/{at}"), user: String::new() });
             above = builder.step(op, &[(Input::Root, above)]);
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            durations.insert(above, 10 + (random >> 33) % 50);
+            durations.insert(above, 40 + (random >> 33) % 200);
         }
         ends.push(above);
     }

@@ -20,7 +20,7 @@ use crate::run::ledger::Ledger;
 use crate::run::{Outcome, Purpose, Runner};
 use crate::sandbox::Cancel;
 use crate::schedule::permits::Room;
-use crate::schedule::{self, Hands, OnFailure, Ran, Rules, Worked};
+use crate::schedule::{self, Hands, Lost, OnFailure, Ran, Rules, Worked};
 use crate::snapshot::unpack::Unpack;
 
 /// What comes after the steps.
@@ -97,7 +97,7 @@ impl<'a> Attempt<'a> {
             let layers = Materializer::new(self.settings, unpack);
             let (outcomes, lost) = self.run(&layers, &explainer, exporter);
             let result = match lost {
-                Some((blobs, reason)) => Err(Error::Lost { blobs, reason }),
+                Some(Lost { blobs, reason }) => Err(Error::Lost { blobs, reason }),
                 None => finish(&End {
                     graph: self.graph,
                     settings: self.settings,
@@ -130,7 +130,7 @@ impl<'a> Attempt<'a> {
         layers: &Materializer,
         explainer: &Explainer<'_>,
         exporter: Option<&Exporter>,
-    ) -> (BTreeMap<StepId, Outcome>, Option<(Vec<Digest>, String)>) {
+    ) -> (BTreeMap<StepId, Outcome>, Option<Lost>) {
         let cancel = Cancel::default();
         let images = self.graph.images.iter();
         let of_images: BTreeSet<StepId> = images.flat_map(|image| self.graph.layers_of(image.step)).collect();
@@ -184,7 +184,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Takes what became of the steps, and gives the layers for which all has to begin again.
-    fn absorb(&mut self, ran: Ran, on_failure: OnFailure) -> Option<(Vec<Digest>, String)> {
+    fn absorb(&mut self, ran: Ran, on_failure: OnFailure) -> Option<Lost> {
         self.failures.extend(ran.failures);
         self.skipped = ran.skipped;
         for (step, worked) in ran.times {

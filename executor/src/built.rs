@@ -296,13 +296,11 @@ impl Attempt<'_> {
         let own = self.graph.layers_of(target.step);
         let mut failed = self.failures.iter().map(|(step, _)| *step);
         let later = failures.iter().filter_map(Error::step).find(|step| *step == target.step);
-        match failed.find(|step| own.contains(step)).or(later) {
-            Some(step) => ImageOutcome::Failed { step },
-            None => {
-                let first = self.failures.first().map(|(step, _)| *step);
-                ImageOutcome::NotReached { because: self.skipped.get(&target.step).copied().or(first) }
-            }
+        if let Some(step) = failed.find(|step| own.contains(step)).or(later) {
+            return ImageOutcome::Failed { step };
         }
+        let first = self.failures.first().map(|(step, _)| *step);
+        ImageOutcome::NotReached { because: self.skipped.get(&target.step).copied().or(first) }
     }
 
     fn delivered(&self, delivery: &Delivery, fate: Fate, what: Option<(Descriptor, u64)>) -> Delivered {

@@ -172,7 +172,8 @@ impl Puller {
     /// An image that was built here and kept under its tag.
     fn local(&self, reference: &Reference, platform: &Platform) -> Option<(Digest, Manifest, ImageConfig)> {
         let layout = self.store.layout();
-        let descriptor = layout.resolve(&reference.to_string()).ok()??;
+        let named = layout.resolve(&reference.to_string()).ok()??;
+        let descriptor = of_platform(layout, named, platform).ok()??;
         let manifest: Manifest = serde_json::from_slice(&layout.read_blob(&descriptor).ok()?).ok()?;
         let config = ImageConfig::from_bytes(&layout.read_blob(&manifest.config).ok()?).ok()?;
         let complete = manifest.layers.iter().all(|layer| layout.has_blob(&layer.digest));
@@ -207,6 +208,17 @@ fn find(layout: &Layout, wanted: impl Fn(&Descriptor) -> bool) -> Result<Option<
     Ok(listed.into_iter().find(wanted))
 }
 
+/// The manifest for a platform of what a name stands for, where that is an index.
+fn of_platform(layout: &Layout, named: Descriptor, platform: &Platform) -> Result<Option<Descriptor>, Boxed> {
+    if !media_type::is_index(&named.media_type) {
+        return Ok(Some(named));
+    }
+    let matching = |descriptor: &Descriptor| {
+        descriptor.platform.as_ref().is_some_and(|offered| platform.matches(offered))
+    };
+    Ok(Index::from_bytes(&layout.read_blob(&named)?)?.manifests.into_iter().find(matching))
+}
+
 impl Puller {
     /// Finds an image in a layout and takes its blobs into the store.
     fn resolve_in_layout(&self, name: &str, platform: &Platform) -> Result<ResolvedImage, Boxed> {
@@ -222,13 +234,7 @@ impl Puller {
             },
         }
         .ok_or_else(missing)?;
-        if media_type::is_index(&found.media_type) {
-            let index = Index::from_bytes(&layout.read_blob(&found)?)?;
-            let matching = |descriptor: &Descriptor| {
-                descriptor.platform.as_ref().is_some_and(|offered| platform.matches(offered))
-            };
-            found = index.manifests.into_iter().find(matching).ok_or_else(missing)?;
-        }
+        found = of_platform(&layout, found, platform)?.ok_or_else(missing)?;
         let manifest: Manifest = serde_json::from_slice(&layout.read_blob(&found)?)?;
         let config = ImageConfig::from_bytes(&layout.read_blob(&manifest.config)?)?;
         for layer in manifest.layers.iter().filter(|layer| !self.store.layout().has_blob(&layer.digest)) {

@@ -24,6 +24,7 @@ mod one_id;
 mod registries;
 mod reproducible;
 mod run;
+mod run_many;
 mod shared_cache;
 mod sources;
 mod stages;

@@ -2,13 +2,14 @@
 //! made and a real container runtime to run that in.
 //!
 //! Reading order: [`tools`] (what the machine must have), [`registry`], [`bases`], [`context`] (build contexts),
-//! [`kairn`] (the command and what it printed), [`image`] and [`tree`] (what it made), [`container`] (`runc`).
+//! [`kairn`] (the command and what it printed), [`many`] (graphs with several images), [`image`] and [`tree`] (what it made), [`container`] (`runc`).
 
 pub(crate) mod bases;
 pub(crate) mod container;
 pub(crate) mod context;
 pub(crate) mod image;
 pub(crate) mod kairn;
+pub(crate) mod many;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod tools;

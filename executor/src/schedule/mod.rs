@@ -66,12 +66,21 @@ pub struct Hands<'w> {
 pub struct Ran {
     /// The failures, in the order in which they came, without those that others caused.
     pub failures: Vec<(StepId, Error)>,
-    /// Layers that cannot be had, and why: their steps have to be done again.
-    pub lost: Option<(Vec<Digest>, String)>,
+    /// Layers whose steps have to be done again.
+    pub lost: Option<Lost>,
     /// Steps that were not reached, with the failed step that they needed.
     pub skipped: BTreeMap<StepId, StepId>,
     /// When steps worked, of those that ended.
     pub times: BTreeMap<StepId, Worked>,
+}
+
+/// Layers that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Digests of their blobs.
+    pub blobs: Vec<Digest>,
+    /// Why.
+    pub reason: String,
 }
 
 /// When a step worked.
@@ -198,8 +207,8 @@ impl<'w> Run<'w> {
         }
         match error {
             Error::Lost { blobs, reason } => match &mut self.ran.lost {
-                Some((all, _)) => all.extend(blobs),
-                None => self.ran.lost = Some((blobs, reason)),
+                Some(lost) => lost.blobs.extend(blobs),
+                None => self.ran.lost = Some(Lost { blobs, reason }),
             },
             Error::Cancelled => {}
             other => self.ran.failures.push((step, other)),
@@ -273,7 +282,7 @@ mod tests {
                 Ok(())
             };
             let look = |step: StepId| {
-                if step.index() % 3 == 0 {
+                if step.index().is_multiple_of(3) {
                     return finish(step).map(Looked::Done);
                 }
                 let work = || {

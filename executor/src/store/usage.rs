@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use kairn_image::{Digest, Manifest};
+use kairn_image::{Digest, Index, Manifest, media_type};
 
 use super::{BuildRecord, ImageReport, Place, StepRecord, Store, unseal};
 use crate::error::Error;
@@ -202,8 +202,13 @@ impl Store {
             let name = tagged.annotations.get(kairn_image::layout::REF_NAME).cloned().unwrap_or_default();
             named.push((name, tagged.digest));
         }
-        for (name, digest) in named {
+        while let Some((name, digest)) = named.pop() {
             let bytes = std::fs::read(self.layout().blob_path(&digest)).unwrap_or_default();
+            if let Some(members) = members(&bytes) {
+                documents.insert(digest.hex());
+                named.extend(members.into_iter().map(|member| (name.clone(), member)));
+                continue;
+            }
             let Ok(manifest) = Manifest::from_bytes(&bytes) else { continue };
             documents.extend([digest.hex(), manifest.config.digest.hex()]);
             for layer in &manifest.layers {
@@ -239,6 +244,13 @@ impl Store {
 }
 
 /// What an image is called: by its tag, or else by the context that it was built from.
+/// The manifests that an index lists; nothing for what is no index.
+fn members(bytes: &[u8]) -> Option<Vec<Digest>> {
+    let index = Index::from_bytes(bytes).ok()?;
+    let is_index = index.media_type.as_deref().is_some_and(media_type::is_index);
+    is_index.then(|| index.manifests.into_iter().map(|manifest| manifest.digest).collect())
+}
+
 fn name_of(build: &BuildRecord, image: &ImageReport) -> String {
     image.tags.first().cloned().unwrap_or_else(|| {
         let context = build.project.lines().next().unwrap_or_default();
