@@ -9,6 +9,7 @@ mod options;
 mod target;
 
 pub(crate) use definitions::{Definitions, Variable};
+pub(crate) use options::context;
 
 use crate::eval::{Evaluator, Fault};
 use crate::expr::Block;

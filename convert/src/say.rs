@@ -6,7 +6,7 @@ use crate::term::{Kind, Symbol, Term, number};
 
 mod functions;
 
-pub(crate) use functions::{call, choose, default, sanitized};
+pub(crate) use functions::{call, choose, default, equal, sanitized};
 
 /// The longest expression that is written.
 const MAX_LENGTH: usize = 4096;

@@ -6,7 +6,7 @@ use super::{Piece, Say, join_pieces, pieces, result};
 use crate::term::{Kind, Term};
 
 /// `a == b`
-pub(super) fn equal(left: &Term, right: &Term) -> Option<Term> {
+pub(crate) fn equal(left: &Term, right: &Term) -> Option<Term> {
     // A variable without a value is an empty text.
     let word = |term: &Term| match term {
         Term::Null => Some(Say::Text(String::new())),
