@@ -26,6 +26,8 @@ pub(crate) enum Say {
     Bool(bool),
     /// A function.
     Call(&'static str, Vec<Say>),
+    /// A text with expressions in it, which stands only as an element of a list that is written as one.
+    Template(Vec<Piece>),
 }
 
 /// A piece of a text.
@@ -42,7 +44,15 @@ impl fmt::Display for Say {
         match self {
             Self::Var(name) => f.write_str(name),
             Self::Field(table, name) => write!(f, "{table}.{name}"),
-            Self::Text(text) => write!(f, "\"{text}\""),
+            Self::Text(text) => {
+                f.write_str("\"")?;
+                for ch in text.chars() {
+                    f.write_str(if matches!(ch, '"' | '\\') { "\\" } else { "" })?;
+                    write!(f, "{ch}")?;
+                }
+                f.write_str("\"")
+            }
+            Self::Template(pieces) => write!(f, "\"{}\"", write_pieces(pieces)),
             Self::Number(value) => f.write_str(&number(*value)),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Call(name, arguments) => {
@@ -62,34 +72,34 @@ impl Say {
     pub(crate) fn of(term: &Term) -> Option<Self> {
         match term {
             Term::Bool(value) => Some(Self::Bool(*value)),
-            Term::Number(value) if value.fract() == 0.0 && *value >= 0.0 => Some(Self::Number(*value)),
-            Term::Text(text) => Self::of_text(text),
-            Term::List(items) => Self::of_list(items),
+            Term::Number(value) if value.is_finite() => Some(Self::Number(*value)),
+            Term::Text(text) => Some(Self::Text(text.clone())),
+            // A list has no spelling of its own, but an element counts as a list.
+            Term::List(items) if !items.is_empty() => {
+                Some(Self::Call("concat", items.iter().map(Self::of_item).collect::<Option<_>>()?))
+            }
             Term::Symbol(symbol) => match symbol.pieces.as_slice() {
-                [Piece::Say(say)] => Some(say.clone()),
+                [Piece::Say(say)] if !say.has_template() => Some(say.clone()),
                 _ => None,
             },
-            Term::Null | Term::Number(_) | Term::Map(_) => None,
+            Term::Null | Term::Number(_) | Term::List(_) | Term::Map(_) => None,
         }
     }
 
-    /// A text that needs no escapes inside an expression, of which there are none.
-    fn of_text(text: &str) -> Option<Self> {
-        let is_plain =
-            !text.contains(['"', '\\']) && !text.contains("${") && !text.chars().any(char::is_control);
-        is_plain.then(|| Self::Text(text.to_owned()))
+    /// Returns the expression of an element of a list, which is no list.
+    fn of_item(term: &Term) -> Option<Self> {
+        match term.kind()? {
+            Kind::List | Kind::Table => None,
+            Kind::Bool | Kind::Number | Kind::Text | Kind::Scalar => Self::of(term),
+        }
     }
 
-    /// A list has no spelling of its own, but a text that is split does for one.
-    fn of_list(items: &[Term]) -> Option<Self> {
-        let texts: Vec<String> = items
-            .iter()
-            .map(|item| if let Term::Text(text) = item { Some(text.clone()) } else { None })
-            .collect::<Option<_>>()?;
-        if texts.is_empty() || texts.iter().any(|text| text.contains(',')) {
-            return None;
+    fn has_template(&self) -> bool {
+        match self {
+            Self::Template(_) => true,
+            Self::Call(_, arguments) => arguments.iter().any(Self::has_template),
+            Self::Var(_) | Self::Field(..) | Self::Text(_) | Self::Number(_) | Self::Bool(_) => false,
         }
-        Some(Self::Call("split", vec![Self::of_text(&texts.join(","))?, Self::Text(",".to_owned())]))
     }
 
     /// Adds the names of all variables in it.
@@ -98,6 +108,7 @@ impl Say {
             Self::Var(name) if !names.contains(name) => names.push(name.clone()),
             Self::Field(table, _) => table.variables(names),
             Self::Call(_, arguments) => arguments.iter().for_each(|argument| argument.variables(names)),
+            Self::Template(pieces) => pieces_variables(pieces, names),
             Self::Var(_) | Self::Text(_) | Self::Number(_) | Self::Bool(_) => {}
         }
     }
@@ -112,12 +123,27 @@ impl Symbol {
     /// Returns the names of all variables in it.
     pub(crate) fn variables(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for piece in &self.pieces {
-            if let Piece::Say(say) = piece {
-                say.variables(&mut names);
-            }
-        }
+        pieces_variables(&self.pieces, &mut names);
         names
+    }
+
+    /// Returns the elements of a list that is put together of parts, each as it is written.
+    pub(crate) fn elements(&self) -> Option<Vec<String>> {
+        let [Piece::Say(Say::Call("concat", parts))] = self.pieces.as_slice() else { return None };
+        let element = |part: &Say| match part {
+            Say::Text(text) => escape(text),
+            Say::Template(pieces) => write_pieces(pieces),
+            other => format!("${{{other}}}"),
+        };
+        Some(parts.iter().map(element).collect())
+    }
+}
+
+fn pieces_variables(pieces: &[Piece], names: &mut Vec<String>) {
+    for piece in pieces {
+        if let Piece::Say(say) = piece {
+            say.variables(names);
+        }
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Image {
     pub(crate) place: Place,
     /// Whether it is never built.
     pub(crate) is_template: bool,
+    /// The names of the images of its matrix, as they are now.
+    pub(crate) combinations: Vec<String>,
     /// Its options, by the words of `kairn.toml`.
     pub(crate) options: BTreeMap<&'static str, Term>,
 }
@@ -64,11 +66,20 @@ pub(crate) struct Group {
 impl Image {
     /// Makes an image without options.
     pub(crate) fn new(name: impl Into<String>, place: Place) -> Self {
-        Self { name: name.into(), place, is_template: false, options: BTreeMap::new() }
+        Self {
+            name: name.into(),
+            place,
+            is_template: false,
+            combinations: Vec::new(),
+            options: BTreeMap::new(),
+        }
     }
 
     /// Sets the options that another definition of the same image has.
     fn merge(&mut self, other: Image) {
+        if !other.combinations.is_empty() {
+            self.combinations = other.combinations;
+        }
         for (key, value) in other.options {
             match self.options.get_mut(key) {
                 Some(old) => *old = merged(key, old, value),

@@ -66,7 +66,7 @@ pub(crate) fn write(spec: &Spec) -> String {
 fn var(var: &Var) -> String {
     let mut pairs = Vec::new();
     if let Some(default) = &var.default {
-        pairs.push(format!("default = {}", value(default, Texts::Plain)));
+        pairs.push(format!("default = {}", value(default, Texts::Expressions)));
     }
     if let Some(kind) = var.kind {
         pairs.push(format!("type = {}", string(kind)));
@@ -131,16 +131,28 @@ fn has_lines(term: &Term) -> bool {
 /// Writes a key and its value, a long list on several lines.
 fn pair(name: &str, term: &Term, texts: Texts) -> String {
     let line = format!("{} = {}\n", key(name), value(term, texts));
-    match term {
-        Term::List(items) if line.chars().count() > WIDTH => {
-            let items: String = items.iter().map(|item| format!("    {},\n", value(item, texts))).collect();
+    match elements(term, texts) {
+        Some(items) if line.chars().count() > WIDTH => {
+            let items: String = items.iter().map(|item| format!("    {item},\n")).collect();
             format!("{} = [\n{items}]\n", key(name))
         }
         _ => line,
     }
 }
 
+/// Writes the elements of a list.
+fn elements(term: &Term, texts: Texts) -> Option<Vec<String>> {
+    match term {
+        Term::List(items) => Some(items.iter().map(|item| value(item, texts)).collect()),
+        Term::Symbol(symbol) => Some(symbol.elements()?.iter().map(|item| string(item)).collect()),
+        Term::Null | Term::Bool(_) | Term::Number(_) | Term::Text(_) | Term::Map(_) => None,
+    }
+}
+
 fn value(term: &Term, texts: Texts) -> String {
+    if let Some(items) = elements(term, texts) {
+        return format!("[{}]", items.join(", "));
+    }
     match term {
         Term::Null => string(""),
         Term::Bool(value) => value.to_string(),
@@ -148,10 +160,7 @@ fn value(term: &Term, texts: Texts) -> String {
         Term::Text(text) if texts == Texts::Plain => string(text),
         Term::Text(text) => string(&escape(text)),
         Term::Symbol(symbol) => string(&symbol.write()),
-        Term::List(items) => {
-            let items: Vec<String> = items.iter().map(|item| value(item, texts)).collect();
-            format!("[{}]", items.join(", "))
-        }
+        Term::List(_) => "[]".to_owned(),
         Term::Map(pairs) if pairs.is_empty() => "{}".to_owned(),
         Term::Map(pairs) => {
             let pairs: Vec<String> =

@@ -12,6 +12,8 @@ pub(super) type Fatal = (Place, String);
 
 /// What a list attribute is.
 pub(super) enum Items {
+    /// It has no value.
+    Unset,
     /// Its items.
     Known(Vec<(Place, Term)>),
     /// A list that is known only when something is built.
@@ -23,6 +25,8 @@ pub(super) struct Reader<'r, 'd> {
     evaluator: &'r mut Evaluator<'d>,
     /// What was read so far.
     pub(super) image: Image,
+    /// Whether the target inherits others.
+    pub(super) inherits: bool,
     notes: Vec<(Place, String)>,
     open: Option<(Place, String)>,
 }
@@ -30,7 +34,7 @@ pub(super) struct Reader<'r, 'd> {
 impl<'r, 'd> Reader<'r, 'd> {
     /// Starts with an image without options.
     pub(super) fn new(evaluator: &'r mut Evaluator<'d>, image: Image) -> Self {
-        Self { evaluator, image, notes: Vec::new(), open: None }
+        Self { evaluator, image, inherits: false, notes: Vec::new(), open: None }
     }
 
     /// Reads all attributes.
@@ -38,6 +42,7 @@ impl<'r, 'd> Reader<'r, 'd> {
     /// # Errors
     /// A mistake that leaves no sense in them.
     pub(super) fn block(&mut self, block: &Block) -> Result<(), Fatal> {
+        self.inherits = block.attribute("inherits").is_some();
         for attribute in &block.attributes {
             self.option(attribute)?;
         }
@@ -142,7 +147,7 @@ impl<'r, 'd> Reader<'r, 'd> {
         }
         let place = attribute.value.place;
         match self.value(&attribute.name, &attribute.value)? {
-            None | Some(Term::Null) => Ok(Items::Known(Vec::new())),
+            None | Some(Term::Null) => Ok(Items::Unset),
             Some(Term::List(items)) => {
                 Ok(Items::Known(items.into_iter().map(|item| (place, item)).collect()))
             }

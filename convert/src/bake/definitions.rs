@@ -78,6 +78,11 @@ impl Definitions {
                 all.add(block, report)?;
             }
         }
+        // A variable sees those before it, so they stay in their order.
+        let (variables, globals): (Vec<_>, Vec<_>) = std::mem::take(&mut all.order)
+            .into_iter()
+            .partition(|(name, _)| all.variables.contains_key(name));
+        all.order = variables.into_iter().chain(globals).collect();
         Ok(all)
     }
 

@@ -38,8 +38,10 @@ pub(super) fn convert(
                 .map(|(reader, name)| (reader.finish(report), name)))
         });
         if let Some((mut image, name)) = image.map_err(|(place, what)| report.error(place, what))?
-            && !is_inherited(definitions, &axes, block, evaluator)
+            && let names = combined_names(&axes, block, evaluator)
+            && !is_inherited(definitions, &names)
         {
+            image.combinations = names;
             image.options.insert("matrix", Term::Map(axes));
             if let Some(name) = name {
                 image.options.insert("name", name);
@@ -65,7 +67,7 @@ pub(super) fn convert(
         }
         spec.add_image(image);
     }
-    if members != [block.label.as_str()] {
+    if !members.is_empty() && members != [block.label.as_str()] {
         spec.add_group(Group { name: block.label.clone(), place: block.place, description: None, members });
     }
     Ok(())
@@ -105,7 +107,9 @@ fn axes(
 fn bound(axes: &Axes) -> Option<Axes> {
     let mut names = Vec::new();
     for (name, values) in axes {
-        let is_name = name.chars().all(|ch| ch.is_ascii_alphanumeric() || ch == '_') && name != "image";
+        let is_name = name.chars().all(|ch| ch.is_ascii_alphanumeric() || ch == '_')
+            && !matches!(name.as_str(), "image" | "include" | "exclude")
+            && *values != Term::List(Vec::new());
         let (kind, fields) = kind_of(values).filter(|_| is_name)?;
         let Term::Symbol(symbol) = Term::symbol(Say::Var(name.clone()), kind, None) else { return None };
         names.push((name.clone(), Term::Symbol(Box::new(Symbol { fields, ..*symbol }))));
@@ -205,31 +209,29 @@ fn expanded(
     result.map_err(|(place, what): Fatal| report.error(place, what))
 }
 
-/// Says whether another target inherits one combination, which has no name of its own in a matrix.
-fn is_inherited(
-    definitions: &Definitions,
-    axes: &Axes,
-    block: &Block,
-    evaluator: &mut Evaluator<'_>,
-) -> bool {
-    let mut parents = Vec::new();
-    for target in &definitions.targets {
-        if let Some(ExprKind::List(items)) = target.attribute("inherits").map(|found| &found.value.kind) {
-            for item in items {
-                match &item.kind {
-                    ExprKind::Text(name) => parents.push(name.clone()),
-                    _ => return target.attribute("matrix").is_some(),
-                }
-            }
-        }
-    }
-    let (false, Some(attribute)) = (parents.is_empty(), block.attribute("name")) else { return false };
-    let Some(combinations) = combinations(axes) else { return false };
-    let found = combinations.into_iter().any(|names| {
+/// Returns the names of all combinations, as they are now.
+fn combined_names(axes: &Axes, block: &Block, evaluator: &mut Evaluator<'_>) -> Vec<String> {
+    let Some(attribute) = block.attribute("name") else { return Vec::new() };
+    let mut all = Vec::new();
+    for names in combinations(axes).unwrap_or_default() {
         let name = evaluator.with_names(names, |evaluator| evaluator.expr(&attribute.value));
-        let name = name.ok().and_then(|name| name.now()).and_then(|name| name.as_text());
-        name.is_some_and(|name| parents.contains(&name))
-    });
+        all.extend(name.ok().and_then(|name| name.now()).and_then(|name| name.as_text()));
+    }
     let _ = evaluator.take_fixed();
-    found
+    all
+}
+
+/// Says whether another target inherits one combination, which has no table of its own in a matrix.
+fn is_inherited(definitions: &Definitions, names: &[String]) -> bool {
+    let lists =
+        definitions.targets.iter().filter_map(|target| match &target.attribute("inherits")?.value.kind {
+            ExprKind::List(items) => Some((target, items)),
+            _ => None,
+        });
+    lists.into_iter().any(|(target, items)| {
+        items.iter().any(|item| match &item.kind {
+            ExprKind::Text(name) => names.contains(name),
+            _ => target.attribute("matrix").is_some(),
+        })
+    })
 }

@@ -58,8 +58,18 @@ impl Reader<'_, '_> {
     }
 
     fn set_text(&mut self, option: &'static str, attribute: &Attribute) -> Result<(), Fatal> {
-        if let Some(text) = self.text(attribute)? {
-            self.set(option, words::replace_start(text, "cwd://", ""));
+        match self.text(attribute)? {
+            None => {}
+            Some(Term::Text(text)) if text.is_empty() => {
+                if self.inherits {
+                    self.note(
+                        attribute.place,
+                        option,
+                        "is left out: an empty text cannot undo what is inherited",
+                    );
+                }
+            }
+            Some(text) => self.set(option, words::replace_start(text, "cwd://", "")),
         }
         Ok(())
     }
@@ -79,6 +89,7 @@ impl Reader<'_, '_> {
         word: fn(Term) -> Term,
     ) -> Result<(), Fatal> {
         let items = match self.items(attribute)? {
+            Items::Unset => return Ok(()),
             Items::Symbol(list) => {
                 self.set(option, list);
                 return Ok(());
@@ -144,6 +155,7 @@ impl Reader<'_, '_> {
 
     fn inherits(&mut self, attribute: &Attribute) -> Result<(), Fatal> {
         let items = match self.items(attribute)? {
+            Items::Unset => return Ok(()),
             Items::Known(items) => items,
             Items::Symbol(list) => match list.now() {
                 Some(Term::List(items)) => {
@@ -174,6 +186,7 @@ impl Reader<'_, '_> {
     fn network(&mut self, attribute: &Attribute) -> Result<(), Fatal> {
         match self.text(attribute)? {
             None => {}
+            Some(Term::Text(mode)) if mode.is_empty() => {}
             Some(Term::Text(mode)) if !matches!(mode.as_str(), "default" | "none" | "host") => {
                 self.note(attribute.place, "network", &format!("is left out: there is no network `{mode}`"));
             }
@@ -200,6 +213,7 @@ impl Reader<'_, '_> {
 
     fn annotations(&mut self, attribute: &Attribute) -> Result<(), Fatal> {
         let items = match self.items(attribute)? {
+            Items::Unset => return Ok(()),
             Items::Known(items) => items,
             Items::Symbol(_) => {
                 self.note(
@@ -239,9 +253,13 @@ impl Reader<'_, '_> {
     }
 
     fn entitlements(&mut self, attribute: &Attribute) -> Result<(), Fatal> {
-        let Items::Known(items) = self.items(attribute)? else {
-            self.note(attribute.place, "entitlements", "is left out: it depends on a variable");
-            return Ok(());
+        let items = match self.items(attribute)? {
+            Items::Unset => return Ok(()),
+            Items::Known(items) => items,
+            Items::Symbol(_) => {
+                self.note(attribute.place, "entitlements", "is left out: it depends on a variable");
+                return Ok(());
+            }
         };
         let mut allowed = Vec::new();
         for (place, item) in items {
@@ -276,7 +294,11 @@ impl Reader<'_, '_> {
         for (name, place, value) in self.pairs(attribute)? {
             match name.as_str() {
                 "memory" if value.as_text().is_some() => self.set("memory", value),
-                "cpu" | "cpus" if value.as_number().is_some() => self.set("cpu", value),
+                "cpu" | "cpus"
+                    if value.as_number().is_some_and(|value| value >= 1.0 && value.fract() == 0.0) =>
+                {
+                    self.set("cpu", value)
+                }
                 _ => self.note(place, &format!("resources.{name}"), UNKNOWN),
             }
         }

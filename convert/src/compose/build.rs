@@ -174,7 +174,7 @@ impl Reader<'_, '_> {
             let term = if value.kind == NodeKind::Null {
                 let what = "is empty where the environment has no such variable";
                 self.note(key.place, &format!("args.{}", key.name), what);
-                self.project.variables.symbol(&key.name)
+                self.project.variables.symbol(&key.name, key.place)
             } else {
                 self.project.variables.term(value)?
             };

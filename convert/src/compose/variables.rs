@@ -29,7 +29,7 @@ pub(super) struct Variables<'a> {
 /// What all uses of a variable come to.
 enum Common {
     /// The same default in all.
-    Default(String),
+    Default(Vec<Segment>),
     /// It has to be given.
     Required(String),
     /// Each use says by itself what is done without it.
@@ -62,10 +62,11 @@ impl<'a> Variables<'a> {
     fn collect_segments(&mut self, segments: &[Segment], place: Place) {
         for segment in segments {
             let Segment::Variable { name, form } = segment else { continue };
-            self.add(name, Use { place, form: form.clone() });
+            // A default sees the variables before it.
             if let Form::Default(inner) | Form::Alternative(inner) = form {
                 self.collect_segments(inner, place);
             }
+            self.add(name, Use { place, form: form.clone() });
         }
     }
 
@@ -93,29 +94,28 @@ impl<'a> Variables<'a> {
         {
             return Common::Required(message);
         }
-        let literal = |form: &&Form| match form {
-            Form::Plain => Some(String::new()),
-            Form::Default(inner) => match inner.as_slice() {
-                [] => Some(String::new()),
-                [Segment::Text(text)] => Some(text.clone()),
-                _ => None,
-            },
+        let default = |form: &&Form| match form {
+            Form::Plain => Some(Vec::new()),
+            Form::Default(inner) => Some(inner.clone()),
             Form::Required(_) | Form::Alternative(_) => None,
         };
-        let mut literals = forms.iter().map(literal);
-        match literals.next().flatten() {
-            Some(first) if literals.all(|other| other.as_ref() == Some(&first)) => Common::Default(first),
+        let mut defaults = forms.iter().map(default);
+        match defaults.next().flatten() {
+            Some(first) if defaults.all(|other| other.as_ref() == Some(&first)) => Common::Default(first),
             _ => Common::Various,
         }
     }
 
     /// Returns a variable by itself.
-    pub(super) fn symbol(&self, name: &str) -> Term {
-        let now = (self.environment)(name).unwrap_or_else(|| match self.common(name) {
-            Common::Default(text) => text,
-            Common::Required(_) | Common::Various => String::new(),
-        });
-        Term::symbol(Say::Var(written(name)), Kind::Text, Some(Term::Text(now)))
+    pub(super) fn symbol(&mut self, name: &str, place: Place) -> Term {
+        let now = match ((self.environment)(name), self.common(name)) {
+            (Some(given), _) => Term::Text(given),
+            (None, Common::Default(segments)) => {
+                self.joined(&segments, place).now().unwrap_or_else(|| Term::text(""))
+            }
+            (None, Common::Required(_) | Common::Various) => Term::text(""),
+        };
+        Term::symbol(Say::Var(written(name)), Kind::Text, Some(now))
     }
 
     /// Computes a text; of what is none, an empty one.
@@ -152,7 +152,7 @@ impl<'a> Variables<'a> {
     }
 
     fn segment(&mut self, name: &str, form: &Form, place: Place) -> Term {
-        let variable = self.symbol(name);
+        let variable = self.symbol(name, place);
         let is_various = matches!(self.common(name), Common::Various);
         let result = match form {
             Form::Default(inner) if is_various => {
@@ -178,16 +178,17 @@ impl<'a> Variables<'a> {
     }
 
     /// Writes the variables.
-    pub(super) fn finish(self, spec: &mut Spec, report: &mut Report) {
-        for name in &self.order {
-            let (default, description) = match self.common(name) {
-                Common::Default(text) => (Some(Term::Text(text)), None),
-                Common::Required(message) => (None, Some(message).filter(|message| !message.is_empty())),
-                Common::Various => (Some(Term::text("")), None),
+    pub(super) fn finish(mut self, spec: &mut Spec, report: &mut Report) {
+        for name in self.order.clone() {
+            let place = self.uses.get(&name).and_then(|uses| uses.first()).map(|used| used.place);
+            let (default, description) = match (self.common(&name), place) {
+                (Common::Default(segments), Some(place)) => (Some(self.joined(&segments, place)), None),
+                (Common::Required(message), _) => (None, Some(message).filter(|message| !message.is_empty())),
+                _ => (Some(Term::text("")), None),
             };
             spec.vars.push(Var {
-                name: written(name),
-                env: Some(name.clone()),
+                name: written(&name),
+                env: Some(name),
                 kind: None,
                 default,
                 description,

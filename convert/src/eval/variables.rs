@@ -4,7 +4,7 @@ use super::{Evaluator, Fault};
 use crate::bake::Variable;
 use crate::expr::Expr;
 use crate::place::Place;
-use crate::say::{self, Say};
+use crate::say::Say;
 use crate::spec::Var;
 use crate::term::{Kind, Term};
 
@@ -60,17 +60,11 @@ impl Evaluator<'_> {
         let default = default.map(|default| coerced(default, variable.kind.as_deref()));
         let note = |this: &mut Self, what: String| this.notes.push((variable.place, what));
         let value = default.clone().unwrap_or(Term::text(""));
-        let is_derived = value.is_symbolic();
-        let Some(kind) = value.kind().filter(|kind| *kind != Kind::List || !is_derived) else {
+        let Some(kind) = value.kind().filter(|kind| *kind != Kind::Table) else {
             let what = "is a map, or a list of more than texts: its value is written where it is used";
             note(self, format!("variable `{name}` {what}"));
             return Ok(value);
         };
-        if is_derived && kind != Kind::Text && kind != Kind::Scalar {
-            let what = "is computed from others, and can no longer be set by itself";
-            note(self, format!("variable `{name}` {what}"));
-            return Ok(value);
-        }
         if value == Term::Null {
             let what = "is null where nothing sets it, and is an empty text here";
             note(self, format!("variable `{name}` {what}"));
@@ -84,19 +78,12 @@ impl Evaluator<'_> {
             name: written.clone(),
             env: Some(name.to_owned()),
             kind: if value == Term::Null { None } else { variable.kind_word() },
-            default: default.map(|default| match default {
-                Term::Symbol(_) | Term::Null => Term::text(""),
-                other => other,
-            }),
+            default: default.map(|default| if default == Term::Null { Term::text("") } else { default }),
             description: variable.description.clone(),
             values: variable.values.clone(),
         });
-        let symbol = |now: Term| Term::symbol(Say::Var(written.clone()), kind, Some(now));
-        if !is_derived {
-            return Ok(symbol(given.unwrap_or(value)));
-        }
-        let own = symbol(given.unwrap_or(Term::text("")));
-        Ok(say::default(&own, &value).unwrap_or(value))
+        let now = given.or_else(|| value.now());
+        Ok(Term::symbol(Say::Var(written), kind, now))
     }
 
     /// Computes a default; none if that cannot be done here.
@@ -129,7 +116,7 @@ impl Evaluator<'_> {
 
     /// Returns a name that `kairn.toml` allows for a variable.
     fn free_name(&self, name: &str) -> String {
-        let mut written = name.replace('-', "_");
+        let mut written = name.to_owned();
         while written == "image" || self.vars.iter().any(|var| var.name == written) {
             written.push('_');
         }

@@ -88,13 +88,13 @@ pub(crate) fn choose(condition: &Term, yes: &Term, no: &Term) -> Option<Term> {
     let mut chosen = Vec::new();
     for at in 0..longest {
         let word = |pieces: &[Piece]| match pieces.get(at) {
-            None => Some(Say::Text(String::new())),
-            Some(Piece::Text(text)) => Say::of_text(text),
-            Some(Piece::Say(say)) => Some(say.clone()),
+            None => Say::Text(String::new()),
+            Some(Piece::Text(text)) => Say::Text(text.clone()),
+            Some(Piece::Say(say)) => say.clone(),
         };
         chosen.push(match (yes.get(at), no.get(at)) {
             (Some(left), Some(right)) if left == right => left.clone(),
-            _ => Piece::Say(conditional(condition.clone(), word(&yes)?, word(&no)?)),
+            _ => Piece::Say(conditional(condition.clone(), word(&yes), word(&no))),
         });
     }
     join_pieces(chosen, now)
@@ -177,11 +177,8 @@ pub(crate) fn call(name: &str, arguments: &[Term], now: Option<Term>) -> Option<
         ("split", [separator, text]) => {
             result(Say::Call("split", vec![Say::of(text)?, Say::of(separator)?]), Kind::List, now)
         }
-        ("concat", lists) => {
-            let words = lists.iter().filter(|list| **list != Term::List(Vec::new())).map(Say::of);
-            let words: Vec<Say> = words.collect::<Option<_>>()?;
-            result(Say::Call("concat", words), Kind::List, now)
-        }
+        ("concat", lists) => concatenated(lists, now),
+        ("flatten", [Term::List(items)]) => concatenated(items, now),
         ("contains", [list, item]) => {
             let arguments = vec![Say::of(list)?, Say::of(item)?];
             result(Say::Call("contains", arguments), Kind::Bool, now)
@@ -244,4 +241,24 @@ fn formatted(pattern: &str, values: &[Term], now: Option<Term>) -> Option<Term> 
     }
     all.push(Piece::Text(rest.to_owned()));
     join_pieces(all, now)
+}
+
+/// Puts lists together; an element that is no list counts as one.
+fn concatenated(lists: &[Term], now: Option<Term>) -> Option<Term> {
+    let mut parts = Vec::new();
+    for list in lists {
+        let items = if let Term::List(items) = list { items.as_slice() } else { std::slice::from_ref(list) };
+        for item in items {
+            match item {
+                Term::Symbol(symbol) => match symbol.pieces.as_slice() {
+                    [Piece::Say(Say::Call("concat", more))] => parts.extend(more.iter().cloned()),
+                    [Piece::Say(say)] => parts.push(say.clone()),
+                    pieces => parts.push(Say::Template(pieces.to_vec())),
+                },
+                Term::List(_) | Term::Map(_) | Term::Null => return None,
+                scalar => parts.push(Say::of(scalar)?),
+            }
+        }
+    }
+    result(Say::Call("concat", parts), Kind::List, now)
 }

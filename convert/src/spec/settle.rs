@@ -11,7 +11,8 @@ impl Spec {
     pub(crate) fn settle(&mut self, report: &mut Report) {
         self.drop_unknown_parents(report);
         self.break_circles(report);
-        self.note_unknown_members(report);
+        self.drop_unknown_members(report);
+        self.rename_images(report);
         let built = self.built();
         for image in &mut self.images {
             image.is_template = image.name.starts_with('_')
@@ -83,16 +84,46 @@ impl Spec {
         false
     }
 
-    fn note_unknown_members(&self, report: &mut Report) {
-        let matrices = self.images.iter().any(|image| image.options.contains_key("matrix"));
-        for group in &self.groups {
-            for member in &group.members {
-                let known = self.images.iter().any(|image| image.name == *member)
-                    || self.groups.iter().any(|group| group.name == *member);
-                if !known && !matrices {
-                    let what = format!("group `{}` names `{member}`, which is not defined", group.name);
-                    report.note(group.place, what);
+    fn drop_unknown_members(&mut self, report: &mut Report) {
+        let mut known: BTreeSet<String> = self.groups.iter().map(|group| group.name.clone()).collect();
+        for image in &self.images {
+            known.insert(image.name.clone());
+            known.extend(image.combinations.iter().cloned());
+        }
+        for group in &mut self.groups {
+            let place = group.place;
+            let name = &group.name;
+            group.members.retain(|member| {
+                let is_known = known.contains(member);
+                if !is_known {
+                    let what = format!("`{member}` of group `{name}` is left out: it is not defined");
+                    report.note(place, what);
                 }
+                is_known
+            });
+        }
+    }
+
+    /// Gives an image another name where a group has its own: it is the group that bake builds by that name.
+    fn rename_images(&mut self, report: &mut Report) {
+        for at in 0..self.groups.len() {
+            let name = self.groups[at].name.clone();
+            let Some(image) = self.images.iter().position(|image| image.name == name) else { continue };
+            let mut new = format!("{name}-image");
+            while self.images.iter().any(|image| image.name == new)
+                || self.groups.iter().any(|group| group.name == new)
+            {
+                new.push('_');
+            }
+            let what = format!("target `{name}` is named `{new}`: a group has its name");
+            report.note(self.images[image].place, what);
+            self.images[image].name.clone_from(&new);
+            self.groups[at].members.iter_mut().filter(|member| **member == name).for_each(|member| {
+                member.clone_from(&new);
+            });
+            for image in &mut self.images {
+                rename(image.options.get_mut("inherits"), &name, &new);
+                rename(image.options.get_mut("contexts"), &format!("image:{name}"), &format!("image:{new}"));
             }
         }
     }
@@ -108,5 +139,15 @@ impl Spec {
             }
         }
         built
+    }
+}
+
+/// Replaces a text wherever it is a whole element.
+fn rename(term: Option<&mut Term>, old: &str, new: &str) {
+    match term {
+        Some(Term::Text(text)) if text == old => new.clone_into(text),
+        Some(Term::List(items)) => items.iter_mut().for_each(|item| rename(Some(item), old, new)),
+        Some(Term::Map(pairs)) => pairs.iter_mut().for_each(|(_, value)| rename(Some(value), old, new)),
+        _ => {}
     }
 }

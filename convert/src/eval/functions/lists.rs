@@ -2,7 +2,7 @@
 
 use super::{Outcome, count, list, number, text};
 use crate::eval::{put, to_number};
-use crate::term::Term;
+use crate::term::{Kind, Term};
 
 /// The most items that a function makes.
 const MAX_ITEMS: usize = 10_000;
@@ -26,6 +26,7 @@ pub(super) fn structural(name: &str, terms: &[Term]) -> Option<Outcome> {
         ),
         "setproduct" => Some(product(terms)),
         "merge" => Some(Ok(merge(terms))),
+        "flatten" if list(terms, 0).is_ok_and(|items| items.iter().any(is_list_symbol)) => None,
         "flatten" => Some(list(terms, 0).map(|items| {
             let mut all = Vec::new();
             flatten(items, &mut all);
@@ -50,6 +51,10 @@ pub(super) fn structural(name: &str, terms: &[Term]) -> Option<Outcome> {
         }
         _ => None,
     }
+}
+
+fn is_list_symbol(term: &Term) -> bool {
+    matches!(term, Term::Symbol(symbol) if symbol.kind == Kind::List)
 }
 
 fn concat(terms: &[Term]) -> Outcome {
