@@ -19,8 +19,10 @@ use crate::term::{Kind, Term};
 
 /// The most expressions in each other, with functions and variables that are followed.
 const MAX_DEPTH: usize = 100;
-/// The most expressions that are computed for all files.
-const MAX_STEPS: usize = 200_000;
+/// The most expressions that are computed for all files, counting the parts of what they give.
+const MAX_STEPS: usize = 500_000;
+/// The most keys of a map.
+const MAX_KEYS: usize = 10_000;
 /// The longest text that is computed.
 pub(crate) const MAX_TEXT: usize = 1 << 20;
 
@@ -120,6 +122,9 @@ impl<'a> Evaluator<'a> {
         self.depth += 1;
         let result = self.kind(expr);
         self.depth -= 1;
+        if let Ok(term) = &result {
+            self.steps = self.steps.saturating_add(term.weight());
+        }
         result
     }
 
@@ -148,11 +153,11 @@ impl<'a> Evaluator<'a> {
             ExprKind::If(branches) => self.conditional(branches),
             ExprKind::Not(inner) => {
                 let inner = self.expr(inner)?;
-                self.apply("not", vec![inner], place)
+                self.apply("not", &[inner], place)
             }
             ExprKind::Negate(inner) => {
                 let inner = self.expr(inner)?;
-                self.apply("negate", vec![inner], place)
+                self.apply("negate", &[inner], place)
             }
             ExprKind::Binary(operator, sides) => self.binary(*operator, sides, place),
             ExprKind::For(inner) => self.for_expr(inner, place),
@@ -170,6 +175,9 @@ impl<'a> Evaluator<'a> {
                 .ok_or_else(|| Fault::Fatal(place, format!("{} cannot be the key of a map", key.what())))?;
             let value = self.expr(value)?;
             put(&mut pairs, key, value);
+            if pairs.len() > MAX_KEYS {
+                return Err(Fault::Fatal(place, format!("a map of more than {MAX_KEYS} keys")));
+            }
         }
         Ok(Term::Map(pairs))
     }
@@ -312,11 +320,11 @@ impl<'a> Evaluator<'a> {
             Binary::Or => "or",
             Binary::Function(name) => name,
         };
-        self.apply(name, vec![left, right], place)
+        self.apply(name, &[left, right], place)
     }
 
     fn field(&mut self, inner: &Expr, name: &str, place: Place) -> Result<Term, Fault> {
-        if let Some((kind, label)) = self.definitions.reference(inner)
+        if let Some((kind, label)) = Definitions::reference(inner)
             && !self.sees(kind)
         {
             return self.reference(kind, &label, name, place);
@@ -387,7 +395,8 @@ fn element(container: &Term, index: &Term) -> Result<Term, String> {
     match container {
         Term::List(items) => {
             let at = index.as_number().ok_or_else(|| format!("{} is no place in a list", index.what()))?;
-            let found = items.iter().enumerate().find(|(place, _)| to_number(*place) == at);
+            let is_there = |place: usize| to_number(place).total_cmp(&at).is_eq();
+            let found = items.iter().enumerate().find(|(place, _)| is_there(*place));
             found.map(|(_, item)| item.clone()).ok_or_else(|| format!("the list has no item {at}"))
         }
         Term::Map(pairs) => {

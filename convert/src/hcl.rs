@@ -1,5 +1,6 @@
 //! Reads bake files in HashiCorp's configuration language.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use hcl_edit::Span;
@@ -11,6 +12,9 @@ use hcl_edit::template::{Directive, Element, Strip, Template};
 
 use crate::expr::{Attribute, Binary, Block, Expr, ExprKind, File, For, Part, SPLAT};
 use crate::place::{Lines, Place};
+
+/// The most fields and indexes behind a value.
+const MAX_STEPS: usize = 16;
 
 /// A mistake in the syntax.
 pub(crate) struct SyntaxError {
@@ -27,9 +31,9 @@ pub(crate) struct SyntaxError {
 pub(crate) fn parse(file: usize, text: &str) -> Result<File, SyntaxError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let body = hcl_edit::parser::parse_body(text).map_err(|error| syntax_error(file, &error))?;
-    let reader = Reader { lines: Lines::new(file, text) };
+    let reader = Reader { lines: Lines::new(file, text), too_deep: Cell::new(None) };
     let (attributes, blocks) = reader.body(&body);
-    Ok(File { attributes, blocks })
+    reader.finish(File { attributes, blocks })
 }
 
 /// Reads a template out of a string of another language; every expression in it is said to be at `place`.
@@ -42,10 +46,10 @@ pub(crate) fn parse_template(place: Place, text: &str) -> Result<Expr, SyntaxErr
     }
     let template = hcl_edit::parser::parse_template(text)
         .map_err(|error| SyntaxError { place, what: syntax_error(place.file, &error).what })?;
-    let reader = Reader { lines: Lines::new(place.file, "") };
+    let reader = Reader { lines: Lines::new(place.file, ""), too_deep: Cell::new(None) };
     let mut expr = reader.template(&template, place);
     set_place(&mut expr, place);
-    Ok(expr)
+    reader.finish(expr)
 }
 
 fn syntax_error(file: usize, error: &hcl_edit::parser::Error) -> SyntaxError {
@@ -68,9 +72,21 @@ fn set_place(expr: &mut Expr, place: Place) {
 
 struct Reader<'a> {
     lines: Lines<'a>,
+    /// Where something lies too deeply in something else.
+    too_deep: Cell<Option<Place>>,
 }
 
 impl Reader<'_> {
+    fn finish<T>(&self, result: T) -> Result<T, SyntaxError> {
+        match self.too_deep.get() {
+            None => Ok(result),
+            Some(place) => {
+                let what = format!("more than {MAX_STEPS} steps into a value");
+                Err(SyntaxError { place, what })
+            }
+        }
+    }
+
     fn place(&self, span: Option<Range<usize>>) -> Place {
         self.lines.place(span.map_or(0, |span| span.start))
     }
@@ -170,7 +186,7 @@ impl Reader<'_> {
 
     fn for_expr(&self, inner: &ForExpr) -> For {
         For {
-            key: inner.intro.key_var.as_ref().map(|name| name.to_string()),
+            key: inner.intro.key_var.as_ref().map(ToString::to_string),
             value: inner.intro.value_var.to_string(),
             list: self.expr(&inner.intro.collection_expr),
             result_key: inner.key_expr.as_ref().map(|expr| self.expr(expr)),
@@ -181,8 +197,12 @@ impl Reader<'_> {
     }
 
     fn traversal(&self, traversal: &Traversal) -> Expr {
+        if traversal.operators.len() > MAX_STEPS {
+            self.too_deep.set(Some(self.place(traversal.span())));
+            return self.expr(&traversal.expr);
+        }
         let operators: Vec<&TraversalOperator> =
-            traversal.operators.iter().map(|operator| operator.value()).collect();
+            traversal.operators.iter().map(hcl_edit::Decorated::value).collect();
         self.steps(self.expr(&traversal.expr), &operators)
     }
 
@@ -266,7 +286,7 @@ impl Reader<'_> {
             }
             Directive::For(inner) => {
                 let part = Part::For {
-                    key: inner.for_expr.key_var.as_ref().map(|name| name.to_string()),
+                    key: inner.for_expr.key_var.as_ref().map(ToString::to_string),
                     value: inner.for_expr.value_var.to_string(),
                     list: self.expr(&inner.for_expr.collection_expr),
                     body: self.inner(&inner.for_expr.template, inner.for_expr.strip),

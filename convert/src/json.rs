@@ -45,7 +45,7 @@ fn labelled(kind: &str, value: Json) -> Result<Vec<(String, Json)>, SyntaxError>
             for (label, _, value) in members {
                 match value.kind {
                     JsonKind::List(items) => {
-                        found.extend(items.into_iter().map(|item| (label.clone(), item)))
+                        found.extend(items.into_iter().map(|item| (label.clone(), item)));
                     }
                     _ if is_comment(&label) => {}
                     _ => found.push((label, value)),

@@ -113,6 +113,24 @@ impl Term {
         }
     }
 
+    /// Returns about how much room it takes, in parts.
+    pub(crate) fn weight(&self) -> usize {
+        let text = |text: &str| text.len() / 64;
+        1 + match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) => 0,
+            Self::Text(value) => text(value),
+            Self::List(items) => items.iter().map(Self::weight).sum(),
+            Self::Map(pairs) => pairs.iter().map(|(name, value)| text(name) + value.weight()).sum(),
+            Self::Symbol(symbol) => {
+                let pieces = symbol.pieces.iter().map(|piece| match piece {
+                    Piece::Text(value) => text(value),
+                    Piece::Say(_) => 1,
+                });
+                pieces.sum::<usize>() + symbol.now.as_ref().map_or(0, Self::weight)
+            }
+        }
+    }
+
     /// What kind of value a variable of this value is; `None` for what no variable can be.
     pub(crate) fn kind(&self) -> Option<Kind> {
         match self {

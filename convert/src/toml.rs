@@ -2,6 +2,8 @@
 
 mod text;
 
+use std::fmt::Write as _;
+
 use crate::say::escape;
 use crate::spec::{Image, Spec, Var};
 use crate::term::{Term, number};
@@ -88,7 +90,7 @@ fn groups(spec: &Spec) -> String {
     for group in &spec.groups {
         for line in group.description.iter().flat_map(|description| description.lines()) {
             let line: String = line.chars().filter(|ch| !ch.is_control()).collect();
-            lines.push_str(&format!("# {}\n", line.trim()));
+            let _ = writeln!(lines, "# {}", line.trim());
         }
         let members = group.members.iter().map(Term::text).collect();
         lines.push_str(&pair(&group.name, &Term::List(members), Texts::Plain));
@@ -106,7 +108,7 @@ fn image(image: &Image) -> String {
         let line = pair(name, option, Texts::Expressions);
         match option {
             Term::Map(pairs) if line.len() > WIDTH || pairs.len() > 3 || has_lines(option) => {
-                tables.push_str(&format!("\n[{path}.{name}]\n"));
+                let _ = write!(tables, "\n[{path}.{name}]\n");
                 for (name, option) in pairs {
                     tables.push_str(&pair(name, option, Texts::Expressions));
                 }
@@ -133,8 +135,7 @@ fn pair(name: &str, term: &Term, texts: Texts) -> String {
     let line = format!("{} = {}\n", key(name), value(term, texts));
     match elements(term, texts) {
         Some(items) if line.chars().count() > WIDTH => {
-            let items: String = items.iter().map(|item| format!("    {item},\n")).collect();
-            format!("{} = [\n{items}]\n", key(name))
+            format!("{} = [\n    {},\n]\n", key(name), items.join(",\n    "))
         }
         _ => line,
     }

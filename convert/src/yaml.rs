@@ -2,7 +2,7 @@
 //!
 //! Spec: YAML 1.2.2; the merge key of YAML 1.1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
@@ -90,6 +90,14 @@ fn place(file: usize, marker: Marker) -> Place {
     Place { file, line: marker.line().max(1), column: marker.col() + 1 }
 }
 
+/// The pairs of a map, and the key of the next.
+#[derive(Default)]
+struct MapFrame {
+    pairs: Vec<(Key, Node)>,
+    names: BTreeSet<String>,
+    next: Option<Key>,
+}
+
 /// A list or a map that has not ended.
 struct Frame {
     place: Place,
@@ -97,8 +105,8 @@ struct Frame {
     anchor: usize,
     depth: usize,
     items: Vec<Node>,
-    /// The pairs and the key of the next, of a map.
-    map: Option<(Vec<(Key, Node)>, Option<Key>)>,
+    /// That of a map.
+    map: Option<MapFrame>,
     /// What `<<` brings in.
     merged: Vec<Node>,
 }
@@ -144,7 +152,7 @@ impl Builder {
             }
             Event::SequenceStart(anchor, tag) => self.open(place, anchor, tag.as_deref(), None),
             Event::MappingStart(anchor, tag) => {
-                self.open(place, anchor, tag.as_deref(), Some((Vec::new(), None)))
+                self.open(place, anchor, tag.as_deref(), Some(MapFrame::default()))
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
         }
@@ -170,7 +178,7 @@ impl Builder {
         place: Place,
         anchor: usize,
         tag: Option<&Tag>,
-        map: Option<(Vec<(Key, Node)>, Option<Key>)>,
+        map: Option<MapFrame>,
     ) -> Result<(), SyntaxError> {
         if self.frames.len() >= MAX_DEPTH {
             return Err(too_deep(place));
@@ -185,9 +193,9 @@ impl Builder {
         let Some(frame) = self.frames.pop() else { return Ok(()) };
         let kind = match frame.map {
             None => NodeKind::List(frame.items),
-            Some((mut pairs, _)) => {
+            Some(MapFrame { mut pairs, mut names, .. }) => {
                 for source in frame.merged {
-                    merge(&mut pairs, source, frame.place)?;
+                    merge(&mut pairs, &mut names, source, frame.place)?;
                 }
                 NodeKind::Map(pairs)
             }
@@ -207,7 +215,7 @@ impl Builder {
         frame.depth = frame.depth.max(depth);
         match &mut frame.map {
             None => frame.items.push(node),
-            Some((pairs, next)) => match next.take() {
+            Some(map) => match map.next.take() {
                 None => {
                     let name = match node.kind {
                         NodeKind::Text(text) => text,
@@ -216,13 +224,13 @@ impl Builder {
                             return Err(wrong(node.place, "a key that is no text"));
                         }
                     };
-                    *next = Some(Key { place: node.place, name });
+                    map.next = Some(Key { place: node.place, name });
                 }
                 Some(key) if key.name == "<<" => frame.merged.push(node),
-                Some(key) if pairs.iter().any(|(known, _)| known.name == key.name) => {
+                Some(key) if !map.names.insert(key.name.clone()) => {
                     return Err(wrong(key.place, &format!("key `{}` is there twice", key.name)));
                 }
-                Some(key) => pairs.push((key, node)),
+                Some(key) => map.pairs.push((key, node)),
             },
         }
         Ok(())
@@ -230,17 +238,22 @@ impl Builder {
 }
 
 /// Adds what is not there yet.
-fn merge(pairs: &mut Vec<(Key, Node)>, source: Node, place: Place) -> Result<(), SyntaxError> {
+fn merge(
+    pairs: &mut Vec<(Key, Node)>,
+    names: &mut BTreeSet<String>,
+    source: Node,
+    place: Place,
+) -> Result<(), SyntaxError> {
     match source.kind {
         NodeKind::Map(more) => {
             for (key, value) in more {
-                if !pairs.iter().any(|(known, _)| known.name == key.name) {
+                if names.insert(key.name.clone()) {
                     pairs.push((key, value));
                 }
             }
             Ok(())
         }
-        NodeKind::List(items) => items.into_iter().try_for_each(|item| merge(pairs, item, place)),
+        NodeKind::List(items) => items.into_iter().try_for_each(|item| merge(pairs, names, item, place)),
         NodeKind::Null | NodeKind::Text(_) => Err(wrong(place, "`<<` takes maps")),
     }
 }

@@ -191,16 +191,12 @@ impl<'r, 'd> Reader<'r, 'd> {
         if !term.is_symbolic() {
             return text;
         }
-        match text {
-            Some(text) => {
-                self.note(place, attribute, &format!("has `{text}` where no variable can stand"));
-                Some(text)
-            }
-            None => {
-                self.set_open(place, format!("`{attribute}` cannot hold a variable there"));
-                None
-            }
+        if let Some(text) = &text {
+            self.note(place, attribute, &format!("has `{text}` where no variable can stand"));
+        } else {
+            self.set_open(place, format!("`{attribute}` cannot hold a variable there"));
         }
+        text
     }
 
     /// Says that an attribute is of another kind.

@@ -1,12 +1,15 @@
 //! What bake files define, with what later files define anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ConvertError;
 use crate::expr::{Attribute, Binary, Block, Expr, ExprKind, File};
 use crate::place::Place;
 use crate::report::Report;
 use crate::term::Term;
+
+/// The most targets and groups of all files.
+const MAX_BLOCKS: usize = 10_000;
 
 /// All definitions of all files.
 #[derive(Default)]
@@ -93,6 +96,14 @@ impl Definitions {
     }
 
     fn add(&mut self, block: Block, report: &mut Report) -> Result<(), ConvertError> {
+        let mut names = BTreeSet::new();
+        if let Some(again) = block.attributes.iter().find(|attribute| !names.insert(&attribute.name)) {
+            let what = format!("`{}` of {} `{}` is set twice", again.name, block.kind, block.label);
+            return Err(report.error(again.place, what));
+        }
+        if self.targets.len() + self.groups.len() > MAX_BLOCKS {
+            return Err(report.error(block.place, format!("more than {MAX_BLOCKS} targets and groups")));
+        }
         if block.label.is_empty() {
             return Err(report.error(block.place, format!("`{}` needs a name", block.kind)));
         }
@@ -116,7 +127,7 @@ impl Definitions {
     }
 
     /// Returns what kind of block an expression refers to, and its name.
-    pub(crate) fn reference(&self, expr: &Expr) -> Option<(&'static str, String)> {
+    pub(crate) fn reference(expr: &Expr) -> Option<(&'static str, String)> {
         let (inner, label) = match &expr.kind {
             ExprKind::Field(inner, label) => (inner, label.clone()),
             ExprKind::Index(inner, index) => match &index.kind {
@@ -143,8 +154,8 @@ impl Definitions {
 
     /// Returns what a block is set to where it was set last.
     pub(crate) fn attribute(&self, kind: &str, label: &str, name: &str) -> Option<&Attribute> {
-        let blocks = self.blocks(kind).iter().rev().filter(|block| block.label == label);
-        blocks.filter_map(|block| block.attribute(name)).next()
+        let mut blocks = self.blocks(kind).iter().rev().filter(|block| block.label == label);
+        blocks.find_map(|block| block.attribute(name))
     }
 
     /// Says whether a name is that of a variable.

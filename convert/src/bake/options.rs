@@ -60,15 +60,11 @@ impl Reader<'_, '_> {
     fn set_text(&mut self, option: &'static str, attribute: &Attribute) -> Result<(), Fatal> {
         match self.text(attribute)? {
             None => {}
-            Some(Term::Text(text)) if text.is_empty() => {
-                if self.inherits {
-                    self.note(
-                        attribute.place,
-                        option,
-                        "is left out: an empty text cannot undo what is inherited",
-                    );
-                }
+            Some(Term::Text(text)) if text.is_empty() && self.inherits => {
+                let what = "is left out: an empty text cannot undo what is inherited";
+                self.note(attribute.place, option, what);
             }
+            Some(Term::Text(text)) if text.is_empty() => {}
             Some(text) => self.set(option, words::replace_start(text, "cwd://", "")),
         }
         Ok(())
@@ -157,16 +153,15 @@ impl Reader<'_, '_> {
         let items = match self.items(attribute)? {
             Items::Unset => return Ok(()),
             Items::Known(items) => items,
-            Items::Symbol(list) => match list.now() {
-                Some(Term::List(items)) => {
+            Items::Symbol(list) => {
+                if let Some(Term::List(items)) = list.now() {
                     self.note(attribute.place, "inherits", "is as it is with the variables' values of now");
                     items.into_iter().map(|item| (attribute.place, item)).collect()
-                }
-                _ => {
+                } else {
                     self.set_open(attribute.place, "`inherits` cannot depend on a matrix");
                     Vec::new()
                 }
-            },
+            }
         };
         let mut parents = Vec::new();
         for (place, item) in items {
@@ -297,7 +292,7 @@ impl Reader<'_, '_> {
                 "cpu" | "cpus"
                     if value.as_number().is_some_and(|value| value >= 1.0 && value.fract() == 0.0) =>
                 {
-                    self.set("cpu", value)
+                    self.set("cpu", value);
                 }
                 _ => self.note(place, &format!("resources.{name}"), UNKNOWN),
             }

@@ -199,7 +199,7 @@ impl Reader<'_, '_> {
             let source = context(source);
             if let Term::Text(text) = &source
                 && let Some(name) = text.strip_prefix("image:")
-                && !self.project.services.get(name).is_some_and(|service| service.get("build").is_some())
+                && self.project.services.get(name).is_none_or(|service| service.get("build").is_none())
             {
                 let what = format!("is left out: service `{name}` has no build");
                 self.note(key.place, &format!("additional_contexts.{}", key.name), &what);

@@ -23,10 +23,12 @@ pub(super) struct Variables<'a> {
     environment: &'a dyn Fn(&str) -> Option<String>,
     order: Vec<String>,
     uses: BTreeMap<String, Vec<Use>>,
+    common: BTreeMap<String, Common>,
     notes: Vec<(Place, String)>,
 }
 
 /// What all uses of a variable come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Common {
     /// The same default in all.
     Default(Vec<Segment>),
@@ -39,7 +41,13 @@ enum Common {
 impl<'a> Variables<'a> {
     /// Starts with none.
     pub(super) fn new(environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { environment, order: Vec::new(), uses: BTreeMap::new(), notes: Vec::new() }
+        Self {
+            environment,
+            order: Vec::new(),
+            uses: BTreeMap::new(),
+            common: BTreeMap::new(),
+            notes: Vec::new(),
+        }
     }
 
     /// Finds all variables in the texts of a node.
@@ -83,7 +91,16 @@ impl<'a> Variables<'a> {
     }
 
     /// Returns what all uses of a variable come to.
-    fn common(&self, name: &str) -> Common {
+    fn common(&mut self, name: &str) -> Common {
+        if let Some(known) = self.common.get(name) {
+            return known.clone();
+        }
+        let common = self.common_of(name);
+        self.common.insert(name.to_owned(), common.clone());
+        common
+    }
+
+    fn common_of(&self, name: &str) -> Common {
         let forms: Vec<&Form> = self.uses.get(name).into_iter().flatten().map(|used| &used.form).collect();
         let required = forms.iter().find_map(|form| match form {
             Form::Required(message) => Some(message.clone()),

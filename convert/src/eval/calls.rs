@@ -30,7 +30,7 @@ impl Evaluator<'_> {
         if self.definitions.functions.contains_key(name) {
             return self.own_function(name, terms, place);
         }
-        self.apply(name, terms, place)
+        self.apply(name, &terms, place)
     }
 
     fn first_that_works(&mut self, arguments: &[Expr], place: Place) -> Result<Term, Fault> {
@@ -92,16 +92,16 @@ impl Evaluator<'_> {
     }
 
     /// Applies a function of bake's to values.
-    pub(super) fn apply(&mut self, name: &str, terms: Vec<Term>, place: Place) -> Result<Term, Fault> {
+    pub(super) fn apply(&mut self, name: &str, terms: &[Term], place: Place) -> Result<Term, Fault> {
         let wrong = |what: String| Fault::Unknown(place, format!("`{name}`: {what}"));
         if name == "coalesce" {
-            return self.coalesce(&terms, place);
+            return self.coalesce(terms, place);
         }
-        if let Some(result) = functions::structural(name, &terms) {
+        if let Some(result) = functions::structural(name, terms) {
             return result.map_err(wrong);
         }
         if !terms.iter().any(Term::is_symbolic) {
-            return match functions::concrete(name, &terms) {
+            return match functions::concrete(name, terms) {
                 Some(result) => result.map_err(wrong),
                 None => Err(Fault::Unknown(place, format!("function `{name}` cannot be computed here"))),
             };
@@ -116,10 +116,10 @@ impl Evaluator<'_> {
                 }
             },
         };
-        if let Some(term) = say::call(name, &terms, now.clone()) {
+        if let Some(term) = say::call(name, terms, now.clone()) {
             return Ok(term);
         }
-        self.fix(now, &format!("`kairn.toml` has no words for this use of `{name}`"), &terms, place)
+        self.fix(now, &format!("`kairn.toml` has no words for this use of `{name}`"), terms, place)
     }
 
     /// The first that is not null; of a variable that may be null, the first that is not empty.

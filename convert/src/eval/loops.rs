@@ -48,12 +48,10 @@ impl Evaluator<'_> {
             };
             match key {
                 None => values.push(value),
-                Some(key) if inner.grouped => {
-                    match pairs.iter_mut().find(|(name, _)| *name == key) {
-                        Some((_, Term::List(values))) => values.push(value),
-                        _ => pairs.push((key, Term::List(vec![value]))),
-                    };
-                }
+                Some(key) if inner.grouped => match pairs.iter_mut().find(|(name, _)| *name == key) {
+                    Some((_, Term::List(values))) => values.push(value),
+                    _ => pairs.push((key, Term::List(vec![value]))),
+                },
                 Some(key) => put(&mut pairs, key, value),
             }
         }

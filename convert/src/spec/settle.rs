@@ -122,8 +122,13 @@ impl Spec {
                 member.clone_from(&new);
             });
             for image in &mut self.images {
-                rename(image.options.get_mut("inherits"), &name, &new);
-                rename(image.options.get_mut("contexts"), &format!("image:{name}"), &format!("image:{new}"));
+                let (old_source, new_source) = (format!("image:{name}"), format!("image:{new}"));
+                if let Some(parents) = image.options.get_mut("inherits") {
+                    rename(parents, &name, &new);
+                }
+                if let Some(contexts) = image.options.get_mut("contexts") {
+                    rename(contexts, &old_source, &new_source);
+                }
             }
         }
     }
@@ -143,11 +148,11 @@ impl Spec {
 }
 
 /// Replaces a text wherever it is a whole element.
-fn rename(term: Option<&mut Term>, old: &str, new: &str) {
+fn rename(term: &mut Term, old: &str, new: &str) {
     match term {
-        Some(Term::Text(text)) if text == old => new.clone_into(text),
-        Some(Term::List(items)) => items.iter_mut().for_each(|item| rename(Some(item), old, new)),
-        Some(Term::Map(pairs)) => pairs.iter_mut().for_each(|(_, value)| rename(Some(value), old, new)),
-        _ => {}
+        Term::Text(text) if text == old => new.clone_into(text),
+        Term::List(items) => items.iter_mut().for_each(|item| rename(item, old, new)),
+        Term::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| rename(value, old, new)),
+        Term::Null | Term::Bool(_) | Term::Number(_) | Term::Text(_) | Term::Symbol(_) => {}
     }
 }

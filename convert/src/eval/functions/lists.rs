@@ -87,7 +87,9 @@ fn merge(terms: &[Term]) -> Term {
     let mut pairs = Vec::new();
     for term in terms {
         if let Term::Map(more) = term {
-            more.iter().for_each(|(name, value)| put(&mut pairs, name.clone(), value.clone()));
+            for (name, value) in more {
+                put(&mut pairs, name.clone(), value.clone());
+            }
         }
     }
     Term::Map(pairs)

@@ -72,7 +72,9 @@ fn many(terms: &[Term], combine: fn(f64, f64) -> f64) -> Outcome {
 fn parse(terms: &[Term]) -> Outcome {
     let text = text(terms, 0)?;
     let base = number(terms, 1)?;
-    let base = (2_u32..=36).find(|known| f64::from(*known) == base).ok_or("this is no base of numbers")?;
+    let base = (2_u32..=36)
+        .find(|known| f64::from(*known).total_cmp(&base).is_eq())
+        .ok_or("this is no base of numbers")?;
     let value = i32::from_str_radix(&text, base).map_err(|_| format!("`{text}` is no number"))?;
     Ok(Term::Number(f64::from(value)))
 }
