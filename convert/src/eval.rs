@@ -267,7 +267,13 @@ impl<'a> Evaluator<'a> {
             let taken = condition
                 .as_bool()
                 .ok_or_else(|| Fault::Fatal(place, format!("the condition is {}", condition.what())))?;
-            return self.expr(if taken { yes } else { no });
+            let (taken, other) = if taken { (yes, no) } else { (no, yes) };
+            let result = self.expr(taken)?;
+            // What is not taken counts for the type only.
+            let marks = self.fixed.len();
+            let other = self.expr(other);
+            self.fixed.truncate(marks);
+            return Ok(other.map_or(result.clone(), |other| say::unified(result, &other)));
         }
         let marks = self.fixed.len();
         match (self.expr(yes), self.expr(no)) {

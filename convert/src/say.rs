@@ -186,6 +186,33 @@ pub(crate) fn pieces(term: &Term) -> Option<Vec<Piece>> {
     }
 }
 
+/// Makes a text of a lone expression that gives a number or a boolean.
+pub(crate) fn as_text(term: Term) -> Term {
+    match term {
+        Term::Symbol(symbol) if matches!(symbol.kind, Kind::Bool | Kind::Number | Kind::Scalar) => {
+            let now = symbol.now.as_ref().and_then(Term::as_text).map(Term::Text);
+            match symbol.pieces.as_slice() {
+                [Piece::Say(say)] => {
+                    let arguments = vec![say.clone(), Say::Text(String::new())];
+                    Term::symbol(Say::Call("join", arguments), Kind::Text, now)
+                }
+                _ => Term::Symbol(symbol),
+            }
+        }
+        other => other,
+    }
+}
+
+/// Makes a text of a value that might have been a text as well.
+pub(crate) fn unified(term: Term, other: &Term) -> Term {
+    let is_text = |term: &Term| *term != Term::Null && term.kind() == Some(Kind::Text);
+    match term {
+        Term::Bool(_) | Term::Number(_) if is_text(other) => term.as_text().map_or(term, Term::Text),
+        Term::Symbol(_) if is_text(other) => as_text(term),
+        other => other,
+    }
+}
+
 /// Joins pieces to a text; `None` if it is too long to be read.
 pub(crate) fn join_pieces(pieces: Vec<Piece>, now: Option<Term>) -> Option<Term> {
     let mut joined: Vec<Piece> = Vec::new();

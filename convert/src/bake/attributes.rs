@@ -4,6 +4,7 @@ use crate::eval::{Evaluator, Fault};
 use crate::expr::{Attribute, Block, Expr, ExprKind};
 use crate::place::Place;
 use crate::report::Report;
+use crate::say::as_text;
 use crate::spec::Image;
 use crate::term::{Kind, Term};
 
@@ -111,7 +112,7 @@ impl<'r, 'd> Reader<'r, 'd> {
             Term::Symbol(symbol) if matches!(symbol.kind, Kind::List | Kind::Table) => {
                 Err(self.wrong(attribute, &Term::List(Vec::new()), "a text"))
             }
-            Term::Symbol(_) => Ok(Some(value)),
+            Term::Symbol(_) => Ok(Some(as_text(value))),
             scalar => Ok(scalar.as_text().map(Term::Text)),
         }
     }

@@ -1,5 +1,7 @@
 //! Targets that are one for each combination of values.
 
+use std::collections::BTreeSet;
+
 use super::Definitions;
 use super::attributes::{Fatal, Reader};
 use crate::ConvertError;
@@ -40,6 +42,7 @@ pub(super) fn convert(
         if let Some((mut image, name)) = image.map_err(|(place, what)| report.error(place, what))?
             && let names = combined_names(&axes, block, evaluator)
             && !is_inherited(definitions, &names)
+            && names.iter().collect::<BTreeSet<_>>().len() == names.len()
         {
             image.combinations = names;
             image.options.insert("matrix", Term::Map(axes));

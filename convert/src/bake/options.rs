@@ -4,6 +4,7 @@ use super::attributes::{Fatal, Items, Reader};
 use crate::eval::put;
 use crate::expr::Attribute;
 use crate::place::Place;
+use crate::say::as_text;
 use crate::term::{Kind, Term};
 use crate::words;
 
@@ -97,7 +98,7 @@ impl Reader<'_, '_> {
             let text = match item {
                 Term::Map(pairs) => self.fields(attribute, &pairs, place),
                 Term::Null | Term::List(_) => None,
-                Term::Symbol(_) => Some(item),
+                Term::Symbol(_) => Some(as_text(item)),
                 scalar => scalar.as_text().map(Term::Text),
             };
             let Some(text) = text.filter(|text| *text != Term::text("")) else { continue };
@@ -196,7 +197,7 @@ impl Reader<'_, '_> {
             match value {
                 Term::Null => {}
                 Term::Text(text) if text.is_empty() => {}
-                Term::Text(_) | Term::Symbol(_) => put(&mut pairs, name, context(value)),
+                Term::Text(_) | Term::Symbol(_) => put(&mut pairs, name, context(as_text(value))),
                 _ => self.note(place, &format!("contexts.{name}"), "is left out: it is not a text"),
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Each returns `None` where `kairn.toml` has no words for it.
 
-use super::{Piece, Say, join_pieces, pieces, result};
+use super::{Piece, Say, join_pieces, pieces, result, unified};
 use crate::term::{Kind, Term};
 
 /// `a == b`
@@ -69,8 +69,8 @@ pub(crate) fn choose(condition: &Term, yes: &Term, no: &Term) -> Option<Term> {
         return Some(Term::List(items.collect::<Option<_>>()?));
     }
     let now = match bool_now(condition) {
-        Some(true) => yes.now(),
-        Some(false) => no.now(),
+        Some(true) => yes.now().map(|now| unified(now, no)),
+        Some(false) => no.now().map(|now| unified(now, yes)),
         None => None,
     };
     let condition = Say::of(condition)?;
@@ -80,6 +80,7 @@ pub(crate) fn choose(condition: &Term, yes: &Term, no: &Term) -> Option<Term> {
             (Kind::List | Kind::Table, _) | (_, Kind::List | Kind::Table) => return None,
             _ => Kind::Scalar,
         };
+        // Whether it is written as a text or as a number makes no difference in an expression.
         return result(conditional(condition, yes_say, no_say), kind, now);
     }
     // An expression cannot hold a text with expressions in it, so each piece of the text is chosen by itself.
