@@ -75,7 +75,9 @@ fn project(
         let args =
             service.get("build").and_then(|build| build.get("args")).map(Node::pairs).unwrap_or_default();
         for (key, _) in args.iter().filter(|(_, value)| value.kind == NodeKind::Null) {
-            variables.collect_inherited(&key.name, key.place);
+            if variables.is_given(&key.name) {
+                variables.collect_inherited(&key.name, key.place);
+            }
         }
     }
     let mut project = Project { whole, services, variables };

@@ -371,28 +371,13 @@ pub(crate) fn put(pairs: &mut Vec<(String, Term)>, key: String, value: Term) {
 fn names_of(terms: &[Term]) -> String {
     let mut names = Vec::new();
     for term in terms {
-        collect_names(term, &mut names);
+        term.variables(&mut names);
     }
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
         None => "its variables".to_owned(),
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-    }
-}
-
-fn collect_names(term: &Term, names: &mut Vec<String>) {
-    match term {
-        Term::Symbol(symbol) => {
-            for name in symbol.variables() {
-                if !names.contains(&name) {
-                    names.push(name);
-                }
-            }
-        }
-        Term::List(items) => items.iter().for_each(|item| collect_names(item, names)),
-        Term::Map(pairs) => pairs.iter().for_each(|(_, value)| collect_names(value, names)),
-        Term::Null | Term::Bool(_) | Term::Number(_) | Term::Text(_) => {}
     }
 }
 

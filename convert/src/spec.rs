@@ -33,6 +33,8 @@ pub(crate) struct Var {
     pub(crate) description: Option<String>,
     /// Its only values, if they are not any.
     pub(crate) values: Vec<Term>,
+    /// Whether it is left out where nothing uses it.
+    pub(crate) is_optional: bool,
 }
 
 /// An image, or a template of images.

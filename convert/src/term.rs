@@ -113,6 +113,22 @@ impl Term {
         }
     }
 
+    /// Adds the names of all variables in it.
+    pub(crate) fn variables(&self, names: &mut Vec<String>) {
+        match self {
+            Self::Symbol(symbol) => {
+                for name in symbol.variables() {
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+            }
+            Self::List(items) => items.iter().for_each(|item| item.variables(names)),
+            Self::Map(pairs) => pairs.iter().for_each(|(_, value)| value.variables(names)),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) => {}
+        }
+    }
+
     /// Returns about how much room it takes, in parts.
     pub(crate) fn weight(&self) -> usize {
         let text = |text: &str| text.len() / 64;

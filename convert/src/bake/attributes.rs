@@ -4,7 +4,7 @@ use crate::eval::{Evaluator, Fault};
 use crate::expr::{Attribute, Block, Expr, ExprKind};
 use crate::place::Place;
 use crate::report::Report;
-use crate::say::as_text;
+use crate::say::{as_text, choose};
 use crate::spec::Image;
 use crate::term::{Kind, Term};
 
@@ -146,6 +146,11 @@ impl<'r, 'd> Reader<'r, 'd> {
             }
             return Ok(Items::Known(known));
         }
+        if let ExprKind::If(branches) = &attribute.value.kind
+            && let Some(items) = self.chosen_items(attribute, branches)?
+        {
+            return Ok(Items::Known(items));
+        }
         let place = attribute.value.place;
         match self.value(&attribute.name, &attribute.value)? {
             None | Some(Term::Null) => Ok(Items::Unset),
@@ -157,6 +162,36 @@ impl<'r, 'd> Reader<'r, 'd> {
             }
             Some(other) => Err(self.wrong(attribute, &other, "a list")),
         }
+    }
+
+    /// Reads one of two lists, whose items are chosen each by itself, and are empty where the other list is longer.
+    fn chosen_items(
+        &mut self,
+        attribute: &Attribute,
+        branches: &[Expr; 3],
+    ) -> Result<Option<Vec<(Place, Term)>>, Fatal> {
+        let [condition, yes, no] = branches;
+        let before = self.notes.len();
+        let Some(condition) = self.value(&attribute.name, condition)?.filter(Term::is_symbolic) else {
+            self.notes.truncate(before);
+            return Ok(None);
+        };
+        let (yes, no) = (self.value(&attribute.name, yes)?, self.value(&attribute.name, no)?);
+        let (Some(Term::List(yes)), Some(Term::List(no))) = (yes, no) else {
+            self.notes.truncate(before);
+            return Ok(None);
+        };
+        let empty = Term::text("");
+        let mut items = Vec::new();
+        for at in 0..yes.len().max(no.len()) {
+            let (yes, no) = (yes.get(at).unwrap_or(&empty), no.get(at).unwrap_or(&empty));
+            let Some(item) = choose(&condition, yes, no) else {
+                self.notes.truncate(before);
+                return Ok(None);
+            };
+            items.push((attribute.value.place, item));
+        }
+        Ok(Some(items))
     }
 
     /// Reads a map, each value by itself.

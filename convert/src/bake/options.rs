@@ -134,6 +134,14 @@ impl Reader<'_, '_> {
         for (name, place, value) in self.pairs(attribute)? {
             let value = match value {
                 Term::Null => continue,
+                Term::Symbol(symbol) if symbol.now == Some(Term::Null) => {
+                    let what = format!(
+                        "is left out: it is null where nothing sets `{}`",
+                        symbol.variables().join("`, `")
+                    );
+                    self.note(place, &format!("{option}.{name}"), &what);
+                    continue;
+                }
                 Term::Symbol(symbol) if matches!(symbol.kind, Kind::List | Kind::Table) => None,
                 Term::List(_) | Term::Map(_) => None,
                 scalar if option == "labels" && !scalar.is_symbolic() => scalar.as_text().map(Term::Text),

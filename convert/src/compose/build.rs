@@ -171,9 +171,12 @@ impl Reader<'_, '_> {
     fn args(&mut self, value: &Node) -> Result<(), Fatal> {
         let mut pairs = Vec::new();
         for (key, value) in value.pairs() {
-            let term = if value.kind == NodeKind::Null {
-                let what = "is empty where the environment has no such variable";
+            if value.kind == NodeKind::Null && !self.project.variables.is_given(&key.name) {
+                let what = "is left out: it has no value where nothing sets it";
                 self.note(key.place, &format!("args.{}", key.name), what);
+                continue;
+            }
+            let term = if value.kind == NodeKind::Null {
                 self.project.variables.symbol(&key.name, key.place)
             } else {
                 self.project.variables.term(value)?

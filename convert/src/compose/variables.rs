@@ -90,6 +90,11 @@ impl<'a> Variables<'a> {
         self.add(name, Use { place, form: Form::Plain });
     }
 
+    /// Says whether the environment gives a variable.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        (self.environment)(name).is_some()
+    }
+
     /// Returns what all uses of a variable come to.
     fn common(&mut self, name: &str) -> Common {
         if let Some(known) = self.common.get(name) {
@@ -210,6 +215,7 @@ impl<'a> Variables<'a> {
                 default,
                 description,
                 values: Vec::new(),
+                is_optional: false,
             });
         }
         for (place, what) in self.notes {

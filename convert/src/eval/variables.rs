@@ -81,6 +81,7 @@ impl Evaluator<'_> {
             default: default.map(|default| if default == Term::Null { Term::text("") } else { default }),
             description: variable.description.clone(),
             values: variable.values.clone(),
+            is_optional: value == Term::Null,
         });
         let now = given.or_else(|| value.now());
         Ok(Term::symbol(Say::Var(written), kind, now))

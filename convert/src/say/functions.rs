@@ -13,9 +13,13 @@ pub(crate) fn equal(left: &Term, right: &Term) -> Option<Term> {
         Term::List(_) => None,
         other => Say::of(other),
     };
-    let is_scalar = |kind: Option<Kind>| !matches!(kind, None | Some(Kind::List | Kind::Table));
-    if !is_scalar(left.kind()) || !is_scalar(right.kind()) {
-        return None;
+    let is_null = *left == Term::Null || *right == Term::Null;
+    match (left.kind()?, right.kind()?) {
+        (Kind::List | Kind::Table, _) | (_, Kind::List | Kind::Table) => return None,
+        (Kind::Scalar, _) | (_, Kind::Scalar) => {}
+        // There a number is equal to its text.
+        (left, right) if left != right && !is_null => return Some(Term::Bool(false)),
+        _ => {}
     }
     let now = left.now().zip(right.now()).map(|(left, right)| Term::Bool(left == right));
     result(Say::Call("eq", vec![word(left)?, word(right)?]), Kind::Bool, now)
@@ -68,9 +72,10 @@ pub(crate) fn choose(condition: &Term, yes: &Term, no: &Term) -> Option<Term> {
         let items = yes.iter().zip(no).map(|(yes, no)| choose(condition, yes, no));
         return Some(Term::List(items.collect::<Option<_>>()?));
     }
+    let (yes, no) = (&unified(yes.clone(), no), &unified(no.clone(), yes));
     let now = match bool_now(condition) {
-        Some(true) => yes.now().map(|now| unified(now, no)),
-        Some(false) => no.now().map(|now| unified(now, yes)),
+        Some(true) => yes.now(),
+        Some(false) => no.now(),
         None => None,
     };
     let condition = Say::of(condition)?;
@@ -80,7 +85,6 @@ pub(crate) fn choose(condition: &Term, yes: &Term, no: &Term) -> Option<Term> {
             (Kind::List | Kind::Table, _) | (_, Kind::List | Kind::Table) => return None,
             _ => Kind::Scalar,
         };
-        // Whether it is written as a text or as a number makes no difference in an expression.
         return result(conditional(condition, yes_say, no_say), kind, now);
     }
     // An expression cannot hold a text with expressions in it, so each piece of the text is chosen by itself.
@@ -180,11 +184,19 @@ pub(crate) fn call(name: &str, arguments: &[Term], now: Option<Term>) -> Option<
         }
         ("concat", lists) => concatenated(lists, now),
         ("flatten", [Term::List(items)]) => concatenated(items, now),
-        ("contains", [list, item]) => {
+        ("contains", [list, item]) if may_hold(list, item) => {
             let arguments = vec![Say::of(list)?, Say::of(item)?];
             result(Say::Call("contains", arguments), Kind::Bool, now)
         }
         _ => None,
+    }
+}
+
+/// Says whether the elements of a list are of the kind of an item: there a number is equal to its text.
+fn may_hold(list: &Term, item: &Term) -> bool {
+    match list {
+        Term::List(items) => items.iter().all(|known| known.kind() == item.kind()),
+        other => other.kind() == Some(Kind::List) && item.kind() == Some(Kind::Text),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::term::Term;
 impl Spec {
     /// Makes templates of what is only inherited, and takes out what refers to nothing.
     pub(crate) fn settle(&mut self, report: &mut Report) {
+        self.drop_unused_variables();
         self.drop_unknown_parents(report);
         self.break_circles(report);
         self.drop_unknown_members(report);
@@ -19,6 +20,17 @@ impl Spec {
                 && !built.contains(&image.name)
                 && !image.options.contains_key("matrix");
         }
+    }
+
+    /// Takes out variables without a value whose uses were left out.
+    fn drop_unused_variables(&mut self) {
+        let mut used = Vec::new();
+        self.images
+            .iter()
+            .flat_map(|image| image.options.values())
+            .for_each(|term| term.variables(&mut used));
+        self.vars.iter().filter_map(|var| var.default.as_ref()).for_each(|term| term.variables(&mut used));
+        self.vars.retain(|var| !var.is_optional || used.contains(&var.name));
     }
 
     fn drop_unknown_parents(&mut self, report: &mut Report) {
