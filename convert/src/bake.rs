@@ -58,9 +58,7 @@ pub(crate) fn convert(
     }
     note_variables(&mut evaluator, report);
     for var in evaluator.into_vars() {
-        if !spec.vars.iter().any(|known| known.name == var.name) {
-            spec.vars.push(var);
-        }
+        spec.add_var(var, report);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod settle;
 use std::collections::BTreeMap;
 
 use crate::place::Place;
+use crate::report::Report;
 use crate::term::Term;
 
 /// A whole `kairn.toml`.
@@ -33,8 +34,10 @@ pub(crate) struct Var {
     pub(crate) description: Option<String>,
     /// Its only values, if they are not any.
     pub(crate) values: Vec<Term>,
-    /// Whether it is left out where nothing uses it.
-    pub(crate) is_optional: bool,
+    /// Where it is defined.
+    pub(crate) place: Place,
+    /// Whether it was null, and is left out where nothing uses it.
+    pub(crate) is_null: bool,
 }
 
 /// An image, or a template of images.
@@ -117,6 +120,19 @@ fn merged(key: &str, old: &Term, new: Term) -> Term {
 }
 
 impl Spec {
+    /// Adds a variable, unless there is one of its name.
+    pub(crate) fn add_var(&mut self, var: Var, report: &mut Report) {
+        match self.vars.iter().find(|known| known.name == var.name) {
+            Some(known) if known.default != var.default => {
+                let what =
+                    format!("variable `{}` has another default in another file, which counts", var.name);
+                report.note(var.place, what);
+            }
+            Some(_) => {}
+            None => self.vars.push(var),
+        }
+    }
+
     /// Adds an image, or merges it into the one of its name.
     pub(crate) fn add_image(&mut self, image: Image) {
         match self.images.iter_mut().find(|known| known.name == image.name) {

@@ -215,7 +215,8 @@ impl<'a> Variables<'a> {
                 default,
                 description,
                 values: Vec::new(),
-                is_optional: false,
+                place: place.unwrap_or(Place::start(0)),
+                is_null: false,
             });
         }
         for (place, what) in self.notes {

@@ -65,10 +65,6 @@ impl Evaluator<'_> {
             note(self, format!("variable `{name}` {what}"));
             return Ok(value);
         };
-        if value == Term::Null {
-            let what = "is null where nothing sets it, and is an empty text here";
-            note(self, format!("variable `{name}` {what}"));
-        }
         let written = self.free_name(name);
         if written != name {
             note(self, format!("variable `{name}` is named `{written}`"));
@@ -81,7 +77,8 @@ impl Evaluator<'_> {
             default: default.map(|default| if default == Term::Null { Term::text("") } else { default }),
             description: variable.description.clone(),
             values: variable.values.clone(),
-            is_optional: value == Term::Null,
+            place: variable.place,
+            is_null: value == Term::Null,
         });
         let now = given.or_else(|| value.now());
         Ok(Term::symbol(Say::Var(written), kind, now))

@@ -9,9 +9,11 @@ use crate::term::Term;
 impl Spec {
     /// Makes templates of what is only inherited, and takes out what refers to nothing.
     pub(crate) fn settle(&mut self, report: &mut Report) {
-        self.drop_unused_variables();
+        self.drop_unused_variables(report);
+        self.allow_host_network();
         self.drop_unknown_parents(report);
         self.break_circles(report);
+        self.hand_down_allowed();
         self.drop_unknown_members(report);
         self.rename_images(report);
         let built = self.built();
@@ -23,14 +25,71 @@ impl Spec {
     }
 
     /// Takes out variables without a value whose uses were left out.
-    fn drop_unused_variables(&mut self) {
+    fn drop_unused_variables(&mut self, report: &mut Report) {
         let mut used = Vec::new();
         self.images
             .iter()
             .flat_map(|image| image.options.values())
             .for_each(|term| term.variables(&mut used));
         self.vars.iter().filter_map(|var| var.default.as_ref()).for_each(|term| term.variables(&mut used));
-        self.vars.retain(|var| !var.is_optional || used.contains(&var.name));
+        self.vars.retain(|var| !var.is_null || used.contains(&var.name));
+        for var in self.vars.iter().filter(|var| var.is_null) {
+            let what = "is null where nothing sets it, and is an empty text here";
+            report.note(var.place, format!("variable `{}` {what}", var.name));
+        }
+    }
+
+    /// Asks for the machine's network where it is used, as bake does.
+    fn allow_host_network(&mut self) {
+        for image in &mut self.images {
+            if image.options.get("network") == Some(&Term::text("host")) {
+                let allowed = image.options.entry("allow").or_insert_with(|| Term::List(Vec::new()));
+                let host = Term::text("network.host");
+                if let Term::List(allowed) = allowed
+                    && !allowed.contains(&host)
+                {
+                    allowed.push(host);
+                }
+            }
+        }
+    }
+
+    /// Repeats what parents are allowed: there a list is handed down only where an image has none of its own.
+    fn hand_down_allowed(&mut self) {
+        for at in 0..self.images.len() {
+            if !self.images[at].options.contains_key("allow") {
+                continue;
+            }
+            let mut all = Vec::new();
+            for parent in self.ancestors(at) {
+                if let Some(Term::List(more)) = self.images[parent].options.get("allow") {
+                    all.extend(more.iter().cloned());
+                }
+            }
+            if let Some(Term::List(own)) = self.images[at].options.get_mut("allow") {
+                all.retain(|item| !own.contains(item));
+                for item in all {
+                    if !own.contains(&item) {
+                        own.push(item);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns the places of all that an image inherits.
+    fn ancestors(&self, at: usize) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut next = self.parents(at);
+        while let Some(name) = next.pop() {
+            if let Some(parent) = self.images.iter().position(|image| image.name == name)
+                && !found.contains(&parent)
+            {
+                found.push(parent);
+                next.extend(self.parents(parent));
+            }
+        }
+        found
     }
 
     fn drop_unknown_parents(&mut self, report: &mut Report) {
