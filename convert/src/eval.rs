@@ -190,7 +190,7 @@ impl<'a> Evaluator<'a> {
         let names = names_of(std::slice::from_ref(term));
         match term.now() {
             Some(now) => {
-                self.fixed.push((place, format!("{role} cannot depend on {names}")));
+                self.fixed.push((place, format!("{role} cannot depend on {names}, and is as it is now")));
                 Ok(now)
             }
             None => Err(Fault::Open(place, format!("{role} cannot depend on {names}"))),

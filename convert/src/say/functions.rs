@@ -16,13 +16,20 @@ pub(crate) fn equal(left: &Term, right: &Term) -> Option<Term> {
     let is_null = *left == Term::Null || *right == Term::Null;
     match (left.kind()?, right.kind()?) {
         (Kind::List | Kind::Table, _) | (_, Kind::List | Kind::Table) => return None,
-        (Kind::Scalar, _) | (_, Kind::Scalar) => {}
+        (Kind::Scalar, _) if is_plain_text(right) => {}
+        (_, Kind::Scalar) if is_plain_text(left) => {}
+        (Kind::Scalar, _) | (_, Kind::Scalar) => return None,
         // There a number is equal to its text.
         (left, right) if left != right && !is_null => return Some(Term::Bool(false)),
         _ => {}
     }
     let now = left.now().zip(right.now()).map(|(left, right)| Term::Bool(left == right));
     result(Say::Call("eq", vec![word(left)?, word(right)?]), Kind::Bool, now)
+}
+
+/// Says whether a text is known to be that of no number and no boolean.
+fn is_plain_text(term: &Term) -> bool {
+    matches!(term, Term::Text(_)) && term.as_number().is_none() && term.as_bool().is_none()
 }
 
 /// `!a`
