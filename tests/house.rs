@@ -6,8 +6,9 @@ use std::process::Command;
 
 /// Which packages of the workspace each package may use.
 const EDGES: &[(&str, &[&str])] = &[
-    (".", &["kairn-compiler", "kairn-executor", "kairn-image", "kairn-spec"]),
+    (".", &["kairn-compiler", "kairn-convert", "kairn-executor", "kairn-image", "kairn-spec"]),
     ("compiler", &["kairn-image", "kairn-spec"]),
+    ("convert", &[]),
     ("executor", &["kairn-compiler", "kairn-image"]),
     ("image", &[]),
     ("spec", &[]),

@@ -1,0 +1,4 @@
+variable "TAG" { default = "other" }
+target "app" {
+  args = { TAG = TAG }
+}

@@ -1,0 +1,5 @@
+variable "TAG" { default = "x" }
+target "app" {
+  args = { B = TAG }
+  platforms = ["linux/arm64"]
+}

@@ -1,0 +1,4 @@
+target "app" {
+  target = "a"
+  target = "b"
+}
