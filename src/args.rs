@@ -35,6 +35,8 @@ pub enum Command {
     Affected(Affected),
     /// Write down what the names of bases stand for, so that builds use that until it is moved
     Lock(Lock),
+    /// Write a kairn.toml that says what bake files or compose files say
+    Convert(Convert),
     /// Write the JSON Schema of kairn.toml, for editors, or its reference
     Schema(Schema),
     /// Say what this container allows, how RUNs are isolated in it, and what would be needed for better
@@ -196,6 +198,20 @@ pub struct Lock {
     pub check: bool,
 }
 
+/// `kairn convert`.
+#[derive(Debug, clap::Args)]
+pub struct Convert {
+    /// Bake and compose files, later ones over earlier ones [default: those that bake looks for]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Where to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write also over a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// `kairn schema`.
 #[derive(Debug, clap::Args)]
 pub struct Schema {
@@ -238,10 +254,11 @@ pub enum DoctorFormat {
 /// Which Dockerfile or kairn.toml, and what of it.
 #[derive(Debug, clap::Args)]
 pub struct Input {
-    /// Dockerfile: a file, `-` for standard input, or a URL; or a kairn.toml [default: kairn.toml, else CONTEXT/Dockerfile]
+    /// Dockerfile: a file, `-` for standard input, or a URL; or a kairn.toml, a bake file (`.hcl`, `.json`) or a compose file
+    /// (`.yaml`, `.yml`) [default: kairn.toml, else CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE|-|URL")]
     pub file: Option<String>,
-    /// Value of a variable of the kairn.toml
+    /// Value of a variable of the kairn.toml or bake file
     #[arg(long, value_name = "NAME=VALUE")]
     pub var: Vec<String>,
     /// Stage to build, by name or number [default: the last]

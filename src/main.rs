@@ -83,6 +83,7 @@ fn main() -> ExitCode {
         Command::Graph(graph) => commands::graph::run(&graph),
         Command::Check(check) => commands::check::run(&check),
         Command::Affected(affected) => commands::affected::run(&affected),
+        Command::Convert(convert) => commands::convert::run(&convert),
         Command::Lock(lock) => commands::lock::run(&lock),
         Command::Schema(schema) => {
             commands::schema::run(&schema);

@@ -4,6 +4,7 @@ pub mod affected;
 pub mod build;
 pub mod cache;
 pub mod check;
+pub mod convert;
 pub mod doctor;
 pub mod explain;
 pub mod graph;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kairn_convert::{Kind, Options, convert};
 use kairn_spec::Severity;
 use kairn_spec::workspace::types::{Allow, ImageOptions};
 use kairn_spec::workspace::{At, Loaded, Loader, UnknownName, Workspace, load};
@@ -71,8 +72,9 @@ pub fn choose_in(input: &Input, tree: &Tree, said: Said) -> Result<Chosen, Failu
 /// The kairn.toml that is meant, if one is: that of `-f`, that of the folder that is given, or the one here.
 fn spec_path(input: &Input, tree: &Tree) -> Result<Option<PathBuf>, Failure> {
     if let Some(file) = &input.file {
-        let is_spec = Path::new(file).extension().is_some_and(|extension| extension == "toml");
-        return Ok(is_spec.then(|| PathBuf::from(file)));
+        let is_toml = Path::new(file).extension().is_some_and(|extension| extension == "toml");
+        let is_url = file.contains("://");
+        return Ok((!is_url && (is_toml || Kind::of_name(file).is_some())).then(|| PathBuf::from(file)));
     }
     let is_name = |word: &String| !word.contains('/') && !matches!(word.as_str(), "." | ".." | "-");
     if input.words.iter().all(is_name) && tree.is_file(Path::new(NAME)) {
@@ -99,7 +101,15 @@ fn spec(input: &Input, path: &Path, tree: &Tree, said: Said) -> Result<Spec, Fai
             .ok_or_else(|| Failure::user(format!("`--var {var}` is not of the form NAME=VALUE")))?;
         vars.insert(name.to_owned(), value.to_owned());
     }
-    let read = |path: &Path| {
+    let other = converted(path, &vars, tree, said)?;
+    // Paths of a bake file count from here, wherever it is.
+    let is_bake = matches!(Kind::of_name(&path.to_string_lossy()), Some(Kind::BakeHcl | Kind::BakeJson));
+    let at = if is_bake { Path::new(path.file_name().unwrap_or_default()) } else { path };
+    let read = |read: &Path| {
+        if let (Some(text), true) = (&other, read == at) {
+            return Ok(text.clone());
+        }
+        let path = read;
         let bytes = tree.read(path).map_err(|e| e.to_string())?;
         read_text(&bytes[..], &path.display().to_string())
             .map_err(|failure| failure.message.unwrap_or_default())
@@ -107,11 +117,16 @@ fn spec(input: &Input, path: &Path, tree: &Tree, said: Said) -> Result<Spec, Fai
     let environment = |name: &str| std::env::var(name).ok();
     let find = |pattern: &Path| tree.find(pattern);
     let loader = Loader { vars: &vars, environment: &environment, read: &read, find: &find };
-    let loaded = load(path, &loader);
+    let loaded = load(at, &loader);
     let Loaded { workspace, files, diagnostics } =
         loaded.map_err(|error| Failure::user(format!("cannot read `{}`: {error}", path.display())))?;
-    let files =
-        Files(files.into_iter().map(|file| SourceFile { path: file.path, text: file.text }).collect());
+    let mut files: Vec<SourceFile> =
+        files.into_iter().map(|file| SourceFile { path: file.path, text: file.text }).collect();
+    if other.is_some() {
+        // What is shown of it are not the user's own lines.
+        files[0].path = PathBuf::from(format!("{} (as a kairn.toml)", path.display()));
+    }
+    let files = Files(files);
     if diagnostics.iter().any(|found| found.severity == Severity::Error) {
         return Err(Failure::diagnostics(files.render(&diagnostics)));
     }
@@ -128,6 +143,38 @@ fn spec(input: &Input, path: &Path, tree: &Tree, said: Said) -> Result<Spec, Fai
             .with_help("`[image.NAME]` begins one; `kairn schema --format markdown` lists what it may say"));
     }
     Ok(Spec { path: path.to_owned(), workspace, files, selected })
+}
+
+/// The text of a kairn.toml that says what another tool's file says; nothing where it is a kairn.toml.
+fn converted(
+    path: &Path,
+    vars: &BTreeMap<String, String>,
+    tree: &Tree,
+    said: Said,
+) -> Result<Option<String>, Failure> {
+    let name = path.display().to_string();
+    let Some(kind) = Kind::of_name(&name) else { return Ok(None) };
+    let bytes = tree.read(path).map_err(|error| Failure::user(format!("cannot read `{name}`: {error}")))?;
+    let text = read_text(&bytes[..], &name)?;
+    let environment = |name: &str| vars.get(name).cloned().or_else(|| std::env::var(name).ok());
+    let project = project_of(path.parent().unwrap_or(Path::new("")));
+    let options = Options { project: &project, environment: &environment };
+    let inputs = [kairn_convert::Input { name, kind, text }];
+    let converted = convert(&inputs, &options).map_err(|error| Failure::user(error.to_string()))?;
+    if said == Said::Aloud {
+        for note in &converted.notes {
+            eprintln!("note: {note}");
+        }
+    }
+    Ok(Some(converted.toml))
+}
+
+/// What compose calls a project: the name of its folder.
+pub fn project_of(folder: &Path) -> String {
+    let path = super::tree::clean(folder);
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().to_lowercase());
+    let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
+    name.trim_start_matches(['-', '_']).to_owned()
 }
 
 fn unknown_name(unknown: &UnknownName, workspace: &Workspace) -> Failure {

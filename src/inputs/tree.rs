@@ -131,7 +131,8 @@ fn git(folder: &Path, args: &[&str]) -> Result<Vec<u8>, String> {
 
 /// Makes a path absolute, and takes `.` and `..` out of it as text.
 pub fn clean(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let absolute = std::path::absolute(here).unwrap_or_else(|_| path.to_owned());
     let mut clean = PathBuf::new();
     for part in absolute.components() {
         match part {
