@@ -101,6 +101,9 @@ impl Gather<'_, '_> {
     fn blank(&self, name: &str, options: &ImageOptions) -> Result<Unit, Failure> {
         let platforms = if self.platforms.is_empty() {
             let parse = |at: &At<String>| {
+                if at.value == "local" {
+                    return Ok(Platform::host());
+                }
                 at.value.parse().map_err(|e| self.wrong(at.place, "invalid-platform", format!("{e}")))
             };
             options.platforms.iter().map(parse).collect::<Result<Vec<Platform>, _>>()?

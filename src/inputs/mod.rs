@@ -336,7 +336,10 @@ fn labels(input: &Input) -> Result<BTreeMap<String, String>, Failure> {
 fn platforms(input: &Input) -> Result<Vec<Platform>, Failure> {
     let mut platforms: Vec<Platform> = Vec::new();
     for text in &input.platform {
-        let platform = text.trim().parse().map_err(|e| Failure::user(format!("{e}")))?;
+        let platform = match text.trim() {
+            "local" => Platform::host(),
+            text => text.parse().map_err(|e| Failure::user(format!("{e}")))?,
+        };
         if !platforms.contains(&platform) {
             platforms.push(platform);
         }

@@ -3,7 +3,7 @@
 //! `$${` is a literal `${`. A string that is nothing but one expression has its value, whatever that is; else values
 //! become text.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::{Key, Node, Place, Table, Value};
@@ -38,6 +38,8 @@ pub(super) struct Scope<'p> {
     outer: Option<&'p Scope<'p>>,
     names: BTreeMap<String, Value>,
     used: RefCell<BTreeSet<String>>,
+    /// How deep in texts within expressions it is.
+    depth: Cell<usize>,
 }
 
 impl<'p> Scope<'p> {
@@ -88,13 +90,16 @@ impl<'p> Scope<'p> {
         Node { place: node.place, value }
     }
 
-    /// Expands the elements of a list; one that is nothing but an expression for a list becomes its elements.
+    /// Expands the elements of a list; one that is nothing but an expression for a list becomes its elements, and one that
+    /// comes to nothing is left out.
     fn items(&self, items: &[Node], diagnostics: &mut Vec<Diagnostic>) -> Value {
         let mut expanded = Vec::new();
         for item in items {
             let is_expression = item.text().is_some_and(|text| text.contains("${"));
             match self.expand(item, diagnostics) {
                 Node { value: Value::Array(inner), .. } if is_expression => expanded.extend(inner),
+                // So that a condition can leave an element out.
+                Node { value: Value::String(text), .. } if is_expression && text.is_empty() => {}
                 other => expanded.push(other),
             }
         }
@@ -199,13 +204,24 @@ impl Parser<'_, '_> {
             match letter {
                 '"' => {
                     self.rest = &self.rest[at + 1..];
-                    return Ok(Value::String(text));
+                    // A text may hold expressions of its own.
+                    return if text.contains("${") { self.inner(&text) } else { Ok(Value::String(text)) };
                 }
                 '\\' => text.extend(letters.next().map(|(_, escaped)| escaped)),
                 other => text.push(other),
             }
         }
         self.error("a text in an expression has no closing quote")
+    }
+
+    fn inner(&self, text: &str) -> Result<Value, Diagnostic> {
+        if self.depth + self.scope.depth.get() >= DEPTH {
+            return self.error(format!("an expression is nested more than {DEPTH} deep"));
+        }
+        self.scope.depth.set(self.scope.depth.get() + 1);
+        let value = self.scope.text(text, self.place);
+        self.scope.depth.set(self.scope.depth.get() - 1);
+        value
     }
 
     fn number(&mut self) -> Result<Value, Diagnostic> {
@@ -440,6 +456,7 @@ mod tests {
             ("${short(tag, 2)}${item.field}", "v1inside"),
             ("${contains(list, \"b\")}${contains(tag, \"z\")}", "truefalse"),
             ("${and(true, n)}${or(false, empty)}", "truefalse"),
+            ("${if(not(debug), \"x:${tag}-${upper(\\\"a\\\")}\", \"\")}", "x:v1.2+x-A"),
         ] {
             let value = scope
                 .text(text, Place::default())

@@ -9,7 +9,8 @@ use crate::suggest::nearest;
 /// Keys whose tables are joined, key by key.
 const JOINED: [&str; 5] = ["args", "labels", "annotations", "contexts", "stage"];
 /// Keys whose lists are added up.
-const ADDED: [&str; 6] = ["cache-from", "secrets", "ssh", "no-cache-filter", "requires", "artifacts"];
+const ADDED: [&str; 7] =
+    ["allow", "cache-from", "secrets", "ssh", "no-cache-filter", "requires", "artifacts"];
 /// Keys that say how an image is made of its table, and are not handed down.
 const OWN: [&str; 4] = ["inherits", "matrix", "name", "description"];
 

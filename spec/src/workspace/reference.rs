@@ -23,7 +23,8 @@ pub fn reference() -> String {
     page.text.push_str(
         "Strings of images may hold `${expression}`: the name of a variable, `\"text\"`, a number, `true`, `false`, a field as in\n\
          `item.name`, or a function of expressions. `$${` is a literal `${`. A string that is nothing but one expression has its\n\
-         value: a list can stand where a list is wanted. Values of a matrix are variables of its images; `image` is the image's name.\n\
+         value: a list can stand where a list is wanted, and an element that comes to nothing is left out. A `\"text\"` may hold\n\
+         expressions as well. Values of a matrix are variables of its images; `image` is the image's name.\n\
          Strings of stages are a Dockerfile's: `$NAME` in them is an ARG or ENV.\n\n",
     );
     for (_, _, _, usage) in FUNCTIONS {

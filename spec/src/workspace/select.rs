@@ -21,14 +21,15 @@ pub struct UnknownName {
 }
 
 impl Workspace {
-    /// Returns the images that are meant by names: the group `default`, or all, where none is given.
+    /// Returns the images that are meant by names: the group or image `default`, or all, where none is given.
     ///
     /// # Errors
     /// The first name that is nobody's.
     pub fn select(&self, names: &[String]) -> Result<Selection, UnknownName> {
         let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
         if names.is_empty() {
-            let has_default = self.groups.iter().any(|group| group.name.value == "default");
+            let has_default = self.groups.iter().any(|group| group.name.value == "default")
+                || self.images.iter().any(|image| image.table == "default");
             names.push(if has_default { "default" } else { "*" });
         }
         self.set(&names, &mut Vec::new()).map(|set| set.into_iter().collect())

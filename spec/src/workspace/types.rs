@@ -29,7 +29,7 @@ pub(super) struct Document {
     image: Option<Pairs<ImageOptions>>,
     /// Stages that all images can name.
     stage: Option<Pairs<SharedStage>>,
-    /// Names for several images. `default` is what is built when nothing is named; without it, all images are. An element is
+    /// Names for several images. `default` is what is built when nothing is named; without such a group or image, all images are. An element is
     /// the name of an image or a group, perhaps with `*`; after a `!` it is left out.
     group: Option<Pairs<Words>>,
     /// How to build.
@@ -99,8 +99,8 @@ pub struct ImageOptions {
     /// What it is for.
     pub description: Option<String>,
     /// Templates and images whose options this one has as well: of two, the later counts, and its own before all.
-    /// `args`, `labels`, `annotations`, `contexts` and `stage` are joined; `cache-from`, `secrets`, `ssh`, `no-cache-filter`,
-    /// `requires` and `artifacts` are added up; all others are replaced.
+    /// `args`, `labels`, `annotations`, `contexts` and `stage` are joined; `allow`, `cache-from`, `secrets`, `ssh`,
+    /// `no-cache-filter`, `requires` and `artifacts` are added up; all others are replaced.
     pub inherits: Vec<At<String>>,
     /// The build context: a folder, or a Git or other URL [default: the file's folder].
     pub context: Option<At<String>>,
@@ -121,7 +121,7 @@ pub struct ImageOptions {
     pub annotations: Pairs<Scalar>,
     /// Names to give the image.
     pub tags: Vec<At<String>>,
-    /// What it is built for, as `linux/arm64`; several make an index.
+    /// What it is built for, as `linux/arm64`, or `local` for the platform of this machine; several make an index.
     pub platforms: Vec<At<String>>,
     /// Where the image goes: as `--output`, `type=oci,dest=PATH`.
     pub outputs: Vec<At<String>>,
