@@ -95,7 +95,9 @@ fn project(
         spec.images.push(image);
     }
     project.variables.finish(spec, report);
-    if !members.is_empty() {
+    if members.is_empty() {
+        report.note(whole.place, "no service has a `build`");
+    } else {
         spec.groups.push(Group {
             name: "default".to_owned(),
             place: whole.place,
