@@ -30,3 +30,4 @@ mod sources;
 mod stages;
 mod stock;
 mod store;
+mod workspace;

@@ -1,0 +1,497 @@
+//! Builds of a kairn.toml: many images, one graph.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Context, Image, Kairn, Outcome, Registry, Workspace, can_run, test_dir};
+
+/// Three levels, an `ARG BASE_IMAGE`, a matrix, a gate and an artifact.
+fn shop(registry: &Registry) -> Workspace {
+    let host = registry.host();
+    Workspace::new(&format!(
+        "
+        [vars]
+        repo = '{host}/acme'
+        tag = {{ default = 'dev', env = 'TAG' }}
+        [build]
+        insecure-registries = ['{host}', '{{registry}}']
+        [defaults]
+        labels = {{ team = 'shop' }}
+        [image.base]
+        context = 'base'
+        tags = ['${{repo}}/base:${{tag}}']
+        [image.runtime]
+        context = 'runtime'
+        args = {{ BASE_IMAGE = 'base' }}
+        tags = ['${{repo}}/runtime:${{tag}}']
+        [image.api]
+        context = 'api'
+        args = {{ V = '${{v}}' }}
+        matrix = {{ v = [1, 2] }}
+        tags = ['${{repo}}/api:${{tag}}-${{v}}']
+        requires = ['stage:test']
+        artifacts = [{{ stage = 'test', path = '/report', dest = 'out/${{image}}/' }}]
+        [image.static.stage.pages]
+        from = 'runtime'
+        steps = [{{ run = 'echo page > /page' }}]
+        [image.static.stage.final]
+        steps = [{{ copy = '/page', from = 'pages', to = '/page' }}]
+        "
+    ))
+    .file("base/Dockerfile", "FROM {busybox}\nRUN echo base > /base\nENV LEVEL=1\nWORKDIR /srv\n")
+    .file(
+        "runtime/Dockerfile",
+        "ARG BASE_IMAGE\nFROM $BASE_IMAGE\nRUN echo runtime > /runtime\nENV LEVEL=2\n",
+    )
+    .file(
+        "api/Dockerfile",
+        &format!(
+            "FROM {host}/acme/runtime AS build\nARG V\nCOPY main /main\nRUN echo api $V $LEVEL > /api\n\
+             FROM build AS test\nRUN cat /api > /report && grep -q api /api\n\
+             FROM build\nCMD [\"/api\"]\n"
+        ),
+    )
+    .file("api/main", "fn main() {}\n")
+}
+
+fn metadata(workspace: &Workspace) -> Value {
+    let text = std::fs::read(workspace.join("metadata.json")).expect("a metadata file");
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+fn tags_of(registry: &Registry, name: &str) -> Option<Vec<String>> {
+    let url = format!("http://{}/v2/{name}/tags/list", registry.host());
+    let output = Command::new("curl").args(["-sf", &url]).stderr(Stdio::null()).output().expect("curl");
+    let list: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let tags = list["tags"].as_array()?.iter().filter_map(|tag| tag.as_str().map(str::to_owned));
+    Some(tags.collect())
+}
+
+#[test]
+fn one_command_builds_everything_in_order_and_pushes_it() {
+    if !can_run() {
+        return;
+    }
+    let (registry, kairn) = (Registry::start(), Kairn::new());
+    let workspace = shop(&registry);
+    let file = workspace.join("metadata.json");
+    let build = || workspace.on(&kairn, "build").args(["--push", "--metadata-file"]).args([&file]);
+    let first = build().with_events().env("TAG", "7").run().succeeded();
+    // Seven commands, a WORKDIR, the COPY that both versions share, and that of the page.
+    assert_eq!(first.events().iter().filter(|event| event["event"] == "step-started").count(), 10, "{first}");
+    for (name, tags) in
+        [("acme/base", vec!["7"]), ("acme/runtime", vec!["7"]), ("acme/api", vec!["7-1", "7-2"])]
+    {
+        assert_eq!(tags_of(&registry, name), Some(tags.into_iter().map(str::to_owned).collect()), "{name}");
+    }
+    let image = Image::pulled(&registry, "acme/api:7-2");
+    assert_eq!(image.tree().text("api"), "api 2 2\n");
+    assert_eq!(image.config["config"]["Labels"]["team"], "shop");
+    assert_eq!(image.config["config"]["WorkingDir"], "/srv");
+    for version in ["api-1", "api-2"] {
+        let report = std::fs::read_to_string(workspace.join("out").join(version).join("report"));
+        assert!(report.is_ok_and(|report| report.starts_with("api ")));
+    }
+    let about = metadata(&workspace);
+    for name in ["base", "runtime", "api-1", "api-2", "static"] {
+        assert_eq!(about[name]["kairn.fate"], "published", "{about:#}");
+        assert_eq!(about[name]["kairn.cached"], false);
+        assert!(about[name]["kairn.size_bytes"].as_u64().is_some_and(|bytes| bytes > 0));
+    }
+    assert_eq!(about["api-2"]["containerimage.digest"], image.digest.as_str());
+    assert_eq!(about["api-2"]["kairn.platforms"][0]["digest"], image.digest.as_str());
+    assert!(about["kairn.critical_path"].as_array().is_some_and(|path| !path.is_empty()));
+
+    let again = build().env("TAG", "7").run().succeeded();
+    assert_eq!(again.stdout, first.stdout);
+    let again = again.says(&["cached: RUN echo runtime > /runtime", "image ", "static "]);
+    assert!(!again.stderr.contains("] done "), "{again}");
+    assert_eq!(metadata(&workspace)["api-1"]["kairn.cached"], true);
+}
+
+#[test]
+fn an_image_is_the_same_as_from_a_registry() {
+    if !can_run() {
+        return;
+    }
+    let (registry, kairn) = (Registry::start(), Kairn::new());
+    let workspace = shop(&registry);
+    let together = workspace.on(&kairn, "build").args(["base", "runtime", "--push"]).run().succeeded();
+    // The same in two builds of their own, the second from what the first pushed.
+    let other = Kairn::new();
+    let build = |name: &str| {
+        other.command("build").args(["--label", "team=shop", "--insecure-registry", &registry.host(), name])
+    };
+    let busybox = crate::support::bases::shared().host();
+    let base = build(&workspace.join("base").display().to_string())
+        .args(["--insecure-registry", &busybox])
+        .run()
+        .succeeded();
+    let from = format!("BASE_IMAGE={}", registry.reference("acme/base:dev"));
+    let runtime = build(&workspace.join("runtime").display().to_string())
+        .args(["--build-arg", &from])
+        .run()
+        .succeeded();
+    let digests: Vec<&str> = together.stdout.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(digests, [base.digest(), runtime.digest()], "{together}");
+}
+
+#[test]
+fn edges_are_found_and_shown() {
+    if !can_run() {
+        return;
+    }
+    let (registry, kairn) = (Registry::start(), Kairn::new());
+    let workspace = shop(&registry);
+    let graph = workspace.on(&kairn, "graph").args(["api-1", "static"]).run().succeeded();
+    let host = registry.host();
+    graph.prints(&[
+        "\"runtime\" needs \"base\": FROM $BASE_IMAGE: its name",
+        &format!("\"api-1\" needs \"runtime\": FROM {host}/acme/runtime: the repository of its tag `{host}/acme/runtime:dev`"),
+        "\"static\" needs \"runtime\": FROM runtime: its name",
+    ]);
+}
+
+#[test]
+fn a_failure_publishes_nothing_and_still_copies_reports_out() {
+    if !can_run() {
+        return;
+    }
+    let (registry, kairn) = (Registry::start(), Kairn::new());
+    let workspace = shop(&registry);
+    let dockerfile = std::fs::read_to_string(workspace.join("api/Dockerfile")).expect("a Dockerfile");
+    workspace.write("api/Dockerfile", &dockerfile.replace("grep -q api /api", "exit 9"));
+    let failed = workspace.on(&kairn, "build").args(["--push"]).run();
+    failed.failed(1, &["exit code: 9", "api/Dockerfile", "in stage `api-", "held back"]);
+    assert_eq!(tags_of(&registry, "acme/base"), None);
+    assert!(workspace.join("out/api-1/report").exists() || workspace.join("out/api-2/report").exists());
+    // What is whole may go if it is asked to.
+    let failed = workspace.on(&kairn, "build").args(["--push", "--keep-going=publish"]).run();
+    failed.failed(1, &["2 failures", "FAILED"]).prints(&["acme/base:dev", "acme/runtime:dev", "static"]);
+    assert_eq!(tags_of(&registry, "acme/base"), Some(vec!["dev".to_owned()]));
+    assert_eq!(tags_of(&registry, "acme/api"), None);
+}
+
+#[test]
+fn a_lock_pins_what_bases_stand_for() {
+    if !can_run() {
+        return;
+    }
+    let (registry, kairn) = (Registry::start(), Kairn::new());
+    let host = registry.host();
+    let base = |text: &str| {
+        let context = Context::new(&format!("FROM {{busybox}}\nRUN echo {text} > /text\n"));
+        Kairn::new().build(&context).push_to(&registry, "moving:1").run().succeeded().digest()
+    };
+    let first = base("one");
+    let workspace = Workspace::new(&format!(
+        "
+        [build]
+        insecure-registries = ['{host}']
+        [image.a.stage.x]
+        from = '{host}/moving:1'
+        steps = [{{ run = 'cp /text /copy' }}]
+        [image.b]
+        context = 'b'
+        "
+    ))
+    .file("b/Dockerfile", "FROM a\nRUN cat /copy\n");
+    workspace.on(&kairn, "lock").run().succeeded().prints(&[&first, "1 images"]);
+    let built = workspace.on(&kairn, "build").run().succeeded();
+    let second = base("two");
+    workspace
+        .on(&kairn, "lock")
+        .args(["--check"])
+        .run()
+        .failed(1, &["names that do not stand"])
+        .prints(&["moved", &second]);
+    let before = registry.requests().len();
+    assert_eq!(workspace.on(&kairn, "build").run().succeeded().stdout, built.stdout);
+    assert_eq!(
+        registry.requests().len(),
+        before,
+        "with a lock nobody is asked: {:?}",
+        &registry.requests()[before..]
+    );
+    workspace.on(&kairn, "lock").args(["--update", "moving"]).run().succeeded().prints(&["moved", &second]);
+    workspace.on(&kairn, "lock").args(["--check"]).run().succeeded().prints(&["nothing moved"]);
+    assert_ne!(workspace.on(&kairn, "build").run().succeeded().stdout, built.stdout);
+    workspace
+        .on(&kairn, "lock")
+        .args(["--update", "nobody"])
+        .run()
+        .failed(2, &["no base, Git reference or file"]);
+    workspace.write("kairn.lock", "version = 99\n");
+    workspace.on(&kairn, "build").run().failed(2, &["it has the version 99"]);
+}
+
+#[test]
+fn other_tools_files_give_the_same_images() {
+    if !can_run() {
+        return;
+    }
+    let kairn = Kairn::new();
+    let workspace = Workspace::new("[image.base]\ncontext='base'\n[image.app]\ncontext='app'\nargs={V='1'}\ntags=['x/app:1']\n")
+        .file("base/Dockerfile", "FROM scratch\nCOPY f /f\n")
+        .file("base/f", "f\n")
+        .file("app/Dockerfile", "FROM base\nARG V\nCOPY g /g$V\n")
+        .file("app/g", "g\n")
+        .file(
+            "docker-bake.hcl",
+            "variable \"V\" { default = \"1\" }\n\
+             group \"default\" { targets = [\"app\"] }\n\
+             target \"base\" { context = \"base\" }\n\
+             target \"app\" {\n  context = \"app\"\n  args = { V = V }\n  tags = [\"x/app:1\"]\n\
+             contexts = { base = \"target:base\" }\n  shm-size = \"1g\"\n}\n",
+        )
+        .file(
+            "compose.yaml",
+            "services:\n  base: { build: base, image: base }\n  app:\n    build: { context: app, args: { V: \"${V:-1}\" } }\n    image: x/app:1\n",
+        );
+    let run = |args: &[&str]| {
+        let command = kairn.command("build").args(args);
+        let mut command = command.to_command();
+        Outcome::of(command.current_dir(workspace.path())).succeeded()
+    };
+    let own = run(&["app"]);
+    let bake = run(&["-f", "docker-bake.hcl"]).says(&["`shm-size` of target `app` is left out"]);
+    let compose = run(&["-f", "compose.yaml", "app"]);
+    assert_eq!([bake.digest(), compose.digest()], [own.digest(), own.digest()]);
+    assert_ne!(run(&["-f", "docker-bake.hcl", "--var", "V=2"]).digest(), own.digest());
+    let mut convert = kairn.command("convert").args(["docker-bake.hcl", "-o", "from-bake.toml"]).to_command();
+    Outcome::of(convert.current_dir(workspace.path())).succeeded();
+    assert_eq!(run(&["-f", "from-bake.toml"]).digest(), own.digest());
+    let mut convert = kairn.command("convert").args(["docker-bake.hcl", "-o", "from-bake.toml"]).to_command();
+    Outcome::of(convert.current_dir(workspace.path())).failed(2, &["is there already"]);
+}
+
+#[test]
+fn mistakes_point_at_the_toml() {
+    let kairn = Kairn::new();
+    let workspace = Workspace::new(
+        "[image.a]\ncontext='a'\ntags=['x/a:1']\n[image.b]\ncontext='b'\ntags=['docker.io/x/a:1']\n\
+         [image.c]\ncontext='none'\n[image.d]\ncontext='a'\ntarget='tset'\n[image.e]\ncontext='a'\nrequires=['test']\n\
+         [image.f]\ncontext='a'\nallow=['network.host']\n[image.g]\ndockerfile-inline='FORM x'\n\
+         [group]\nfine=['a','d']\n",
+    )
+    .file("a/Dockerfile", "FROM scratch AS test\nCOPY f /\n")
+    .file("a/f", "")
+    .file("b/Dockerfile", "FROM scratch\nCOPY f /\n")
+    .file("b/f", "");
+    for (names, texts) in [
+        (
+            &["a", "b"][..],
+            &["duplicate-tag", "the images `a` and `b` have the same tag", "kairn.toml:6:7"][..],
+        ),
+        (&["c"], &["not-found", "the build context", "kairn.toml:8:9"]),
+        (&["d"], &["unknown-stage", "did you mean `test`?", "kairn.toml:11:8"]),
+        (&["e"], &["`test` is neither a stage nor an image", "kairn.toml:14:11"]),
+        (&["f"], &["the image wants `network.host`", "--allow network.host"]),
+        (&["g"], &["unknown-instruction", "(g):1:1"]),
+        (&["fine", "-t", "x"], &["`--tag x` names one image"]),
+        (&["fien"], &["there is no image or group `fien`", "did you mean `fine`?"]),
+        (&["--var", "x=1"], &["there is no variable `x`"]),
+    ] {
+        workspace.on(&kairn, "build").args(names).run().failed(2, texts);
+    }
+    // A mistake in an image that nobody asked for is in nobody's way.
+    workspace.on(&kairn, "build").args(["a"]).run().succeeded();
+}
+
+#[test]
+fn three_hundred_images_lose_nothing_and_do_nothing_twice() {
+    let kairn = Kairn::new();
+    let mut toml = String::from("[stage.common]\nsteps = [{ write = { c = 'common' }, to = '/' }]\n");
+    for image in 0..300 {
+        let _ = write!(toml, "[image.i{image}.stage.own]\nfrom = ");
+        let _ = match image {
+            0 => writeln!(toml, "'common'"),
+            _ => writeln!(toml, "'i{}'", (image - 1) / 3),
+        };
+        // Seven steps, one of which another image has as well.
+        let _ = writeln!(toml, "steps = [");
+        for step in 0..6 {
+            let _ = writeln!(toml, "  {{ write = {{ f{step} = 'image {image}' }}, to = '/d{image}/' }},");
+        }
+        let _ = writeln!(toml, "  {{ copy = '/c', from = 'common', to = '/last' }},\n]");
+    }
+    let workspace = Workspace::new("").file("kairn.toml", &toml);
+    let file = workspace.join("metadata.json");
+    let build = || {
+        workspace.on(&kairn, "build").with_events().args(["--metadata-file"]).args([&file]).run().succeeded()
+    };
+    let first = build();
+    assert_eq!(first.stdout.lines().count(), 300);
+    let mut runs: BTreeMap<String, usize> = BTreeMap::new();
+    for event in first.events().iter().filter(|event| event["event"] == "step-started") {
+        *runs.entry(event["step"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    assert_eq!(runs.len(), 1 + 300 * 7);
+    assert!(runs.values().all(|count| *count == 1));
+    assert_eq!(
+        first
+            .stdout
+            .split_whitespace()
+            .filter(|word| word.starts_with("sha256"))
+            .collect::<BTreeSet<_>>()
+            .len(),
+        300
+    );
+    let again = build();
+    assert_eq!(again.stdout, first.stdout);
+    assert!(again.events().iter().all(|event| event["event"] != "step-started"), "nothing runs again");
+}
+
+/// Some changes to a monorepo, made one after another at random.
+const EDITS: &[(&str, &str)] = &[
+    ("base/file", "other\n"),
+    ("base/ignored.log", "noise\n"),
+    ("base/unused", "not copied\n"),
+    ("base/Dockerfile", "FROM scratch\n# a comment\nCOPY file /base\n"),
+    ("base/Dockerfile", "FROM scratch\nCOPY file /base\nLABEL a=b\n"),
+    ("lib/src/a.c", "int a;\n"),
+    ("lib/src/sub/b.h", "int b;\n"),
+    ("lib/README.md", "words\n"),
+    ("lib/.dockerignore", "*.md\nsrc/sub\n"),
+    (
+        "app/Dockerfile",
+        "FROM base AS build\nCOPY --from=lib /src /src\nFROM build\nARG V\nCOPY main.* /app$V/\n",
+    ),
+    ("app/main.c", "main\n"),
+    ("app/main.h", "header\n"),
+    ("app/other.c", "other\n"),
+    ("alone/x", "x\n"),
+    ("docs/page", "page\n"),
+];
+
+#[test]
+fn an_image_that_is_not_affected_is_cached() {
+    let kairn = Kairn::new();
+    let toml = "[image.base]\ncontext='base'\n[image.lib]\ncontext='lib'\n\
+                [image.app]\ncontext='app'\nmatrix={v=['1','2']}\nargs={V='${v}'}\n\
+                [image.alone]\ncontext='alone'\n[image.native.stage.s]\nfrom='app-1'\nsteps=[{copy='docs', to='/docs', exclude=['*.tmp']}]\n";
+    let workspace = Workspace::new(toml)
+        .file("base/Dockerfile", "FROM scratch\nCOPY file /base\n")
+        .file("base/.dockerignore", "*.log\n")
+        .file("base/file", "file\n")
+        .file("lib/Dockerfile", "FROM scratch\nCOPY src /src\n")
+        .file("lib/src/a.c", "a\n")
+        .file("app/Dockerfile", "FROM base\nCOPY --from=lib /src /src\nARG V\nCOPY main.* /app$V/\n")
+        .file("app/main.c", "c\n")
+        .file("alone/Dockerfile", "FROM scratch\nCOPY . /\n")
+        .file("alone/x", "1\n")
+        .file("docs/page", "1\n")
+        .file("docs/a.tmp", "1\n");
+    let build = |names: &[String]| workspace.on(&kairn, "build").args(names).run().succeeded();
+    build(&[]);
+    let mut seed = 20_261_126_u64;
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap_or_default() % below
+    };
+    let (mut listed, mut spared) = (0, 0);
+    for round in 0..40 {
+        workspace.commit();
+        build(&[]);
+        for _ in 0..=random(2) {
+            let (path, text) = EDITS[random(EDITS.len())];
+            let text = if path.ends_with("Dockerfile") || path.ends_with("ignore") {
+                text.to_owned()
+            } else {
+                format!("{text}{}\n", random(3))
+            };
+            workspace.write(path, &text);
+        }
+        let answer =
+            workspace.on(&kairn, "affected").args(["--since", "HEAD", "--format", "json"]).run().succeeded();
+        let answer: Value = serde_json::from_str(&answer.stdout).expect("JSON");
+        let mut affected = BTreeSet::new();
+        for image in answer.as_array().expect("a list") {
+            let reasons = image["reasons"].as_array().expect("reasons");
+            assert!(
+                !reasons.is_empty()
+                    && reasons.iter().all(|reason| reason.as_str().is_some_and(|r| !r.is_empty()))
+            );
+            affected.insert(image["image"].as_str().expect("a name").to_owned());
+        }
+        let all = ["base", "lib", "app-1", "app-2", "alone", "native"].map(str::to_owned);
+        let others: Vec<String> = all.iter().filter(|name| !affected.contains(*name)).cloned().collect();
+        listed += affected.len();
+        spared += others.len();
+        if others.is_empty() {
+            continue;
+        }
+        let outcome = build(&others);
+        let table: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains(" built ")).collect();
+        assert!(
+            table.is_empty(),
+            "round {round}: not affected and built: {table:?}\naffected: {answer:#}\n{outcome}"
+        );
+    }
+    assert!(listed > 20 && spared > 40, "the edits say something: {listed} listed, {spared} not");
+}
+
+#[test]
+fn what_is_affected_is_built_alone() {
+    let kairn = Kairn::new();
+    let workspace = Workspace::new("[image.a]\ncontext='a'\n[image.b]\ncontext='b'\n")
+        .file("a/Dockerfile", "FROM scratch\nCOPY f /f\n")
+        .file("a/f", "1\n")
+        .file("b/Dockerfile", "FROM a\nCOPY g /g\n")
+        .file("b/g", "1\n");
+    workspace.commit();
+    let since = |what: &str| workspace.on(&kairn, "build").args(["--affected-since", what]).run();
+    since("HEAD").succeeded().says(&["nothing that was asked for changed since `HEAD`"]);
+    workspace.write("b/g", "2\n");
+    let built = since("HEAD").succeeded().says(&["b: `", "g` changed, which `COPY g /g` of `b/0` reads"]);
+    assert_eq!(built.stdout.lines().count(), 1, "{built}");
+    since("nowhere").failed(2, &["the repository has no such revision"]);
+    let list = test_dir("list-");
+    std::fs::write(list.path().join("files"), workspace.join("a/f").display().to_string()).expect("a list");
+    let by_list = workspace
+        .on(&kairn, "affected")
+        .args(["--format", "names", "--files"])
+        .args([list.path().join("files")]);
+    assert_eq!(by_list.run().succeeded().stdout, "a\nb\n");
+}
+
+#[test]
+fn an_edge_of_another_platform_is_an_index() {
+    if !can_run() {
+        return;
+    }
+    let (registry, kairn) = (Registry::start(), Kairn::new());
+    let host = registry.host();
+    let workspace = Workspace::new(&format!(
+        "
+        [build]
+        insecure-registries = ['{host}']
+        [image.tools.stage.t]
+        steps = [{{ write = {{ t = 'tool' }}, to = '/' }}]
+        [image.app]
+        platforms = ['linux/amd64', 'linux/arm64']
+        tags = ['{host}/app:1']
+        dockerfile-inline = '''
+        FROM --platform=$BUILDPLATFORM tools AS assets
+        COPY --from=tools /t /assets
+        FROM scratch
+        ARG TARGETARCH
+        COPY --from=assets /assets /for-$TARGETARCH
+        '''
+        "
+    ));
+    let outcome = workspace.on(&kairn, "build").args(["--push"]).with_events().run().succeeded();
+    // The stages for the platform that builds are one for both.
+    assert_eq!(outcome.steps_run().len(), 3, "{outcome}");
+    let url = format!("http://{host}/v2/app/manifests/1");
+    let accept = "Accept: application/vnd.oci.image.index.v1+json";
+    let index = Command::new("curl").args(["-sf", "-H", accept, &url]).output().expect("curl").stdout;
+    let index: Value = serde_json::from_slice(&index).expect("an index");
+    let platforms: Vec<&str> = (index["manifests"].as_array().expect("a list").iter())
+        .filter_map(|manifest| manifest["platform"]["architecture"].as_str())
+        .collect();
+    assert_eq!(platforms, ["amd64", "arm64"]);
+}
