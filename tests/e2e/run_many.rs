@@ -129,6 +129,7 @@ fn a_failure_holds_everything_back_unless_what_is_whole_may_go() {
     let (built, _) = many.build();
     assert_eq!(built.failures.len(), 1);
     assert!(built.images.iter().all(|image| !matches!(image, ImageOutcome::Assembled(_))));
+    assert_eq!(fates(&built), [Fate::NotReached, Fate::Failed, Fate::NotReached]);
 
     many.settings.keep_going = KeepGoing::Go;
     let (built, events) = many.build();
