@@ -267,6 +267,28 @@ fn times_and_tries(rung: Rung) {
 }
 
 #[test]
+fn what_cannot_be_fetched_is_asked_for_again_where_somebody_wants_that() {
+    if !can_run() {
+        return;
+    }
+    let kairn = Kairn::new();
+    let dockerfile = "
+        FROM scratch AS fetched
+        ADD http://127.0.0.1:1/file /
+        FROM scratch
+        COPY --from=fetched /file /
+        ";
+    let mut many = Many::new(&kairn, dockerfile, &["fetched"]);
+    let steps: Vec<_> = many.graph.steps.node_indices().collect();
+    let demand = Demand { retries: Some(1), ..Demand::default() };
+    many.graph.demands.extend(steps.into_iter().map(|step| (step, demand)));
+    let (built, events) = many.build();
+    assert_eq!(built.failures.len(), 1);
+    let notes = notes(&events);
+    assert!(notes.iter().any(|note| note.starts_with("attempt 2 of 2: ")), "{notes:?} {:?}", built.failures);
+}
+
+#[test]
 fn files_of_stages_come_out_also_where_the_command_failed() {
     if !can_run() {
         return;
