@@ -86,6 +86,8 @@ pub enum Fate {
     HeldBack,
     /// Something of its own failed: an image, a gate, the way to its place.
     Failed,
+    /// Nothing of its own failed, but all was stopped before it was made.
+    NotReached,
 }
 
 /// Whether something was made or known.
@@ -108,10 +110,12 @@ impl Built {
         let all = self.images.iter().zip(&graph.images).enumerate();
         all.filter_map(|(at, (outcome, target))| {
             let ImageOutcome::Assembled(image) = outcome else { return None };
-            let of_image = deliveries.iter().filter(|delivery| delivery.images.contains(&at));
+            let of_image = deliveries.iter().zip(&self.deliveries).filter(|(delivery, delivered)| {
+                delivery.images.contains(&at) && delivered.fate == Fate::Published
+            });
             Some(ImageReport {
                 name: image.name.clone(),
-                tags: of_image.flat_map(|delivery| &delivery.tags).map(ToString::to_string).collect(),
+                tags: of_image.flat_map(|(delivery, _)| &delivery.tags).map(ToString::to_string).collect(),
                 digest: image.descriptor.digest,
                 keys: ledger.keys(graph.layers_of(target.step)),
             })
@@ -188,42 +192,43 @@ impl Made {
         Self { failures: vec![failure], ..Self::default() }
     }
 
-    /// Delivers what may be delivered: all or nothing, or each that is whole.
-    fn deliver(&mut self, deliveries: &[Delivery], end: &End<'_>) -> Result<(), Error> {
-        let failed: BTreeSet<Option<StepId>> = end
-            .failures
-            .iter()
-            .map(|(step, _)| Some(*step))
-            .chain(self.failures.iter().map(Error::step))
-            .collect();
+    /// Puts the images of each delivery together, where all were made.
+    fn pack<'d>(&mut self, deliveries: &'d [Delivery], end: &End<'_>) -> Vec<Option<Parcel<'d>>> {
         let mut parcels = Vec::new();
         for delivery in deliveries {
-            let mut parcel = None;
             let images: Option<Vec<&AssembledImage>> =
                 delivery.images.iter().map(|&at| self.images[at].as_ref()).collect();
-            if let Some(images) = images {
-                match Parcel::new(delivery, &images, end.settings) {
-                    Ok(made) => parcel = Some(made),
-                    Err(error) => self.failures.push(error),
-                }
-            }
-            parcels.push(parcel);
+            let parcel = images.map(|images| Parcel::new(delivery, &images, end.settings)).transpose();
+            parcels.push(parcel.unwrap_or_else(|error| {
+                self.failures.push(error);
+                None
+            }));
         }
-        let is_whole = |at: usize| {
+        parcels
+    }
+
+    /// Delivers what may be delivered: all or nothing, or each that is whole.
+    fn deliver(&mut self, deliveries: &[Delivery], end: &End<'_>) -> Result<(), Error> {
+        let later = self.failures.iter().filter_map(Error::step);
+        let failed: BTreeSet<StepId> = end.failures.iter().map(|(step, _)| *step).chain(later).collect();
+        let parcels = self.pack(deliveries, end);
+        let fate = |at: usize| {
             let steps = steps_of(end.graph, &deliveries[at]);
             let are_reached = steps.iter().all(|step| end.outcomes.contains_key(step));
+            let has_images = deliveries[at].images.iter().all(|&image| self.images[image].is_some());
             let own = needed(end.graph, steps);
-            parcels[at].is_some() && are_reached && !failed.iter().flatten().any(|step| own.contains(step))
+            let has_failed = !own.is_disjoint(&failed);
+            match (has_failed, has_images && are_reached, &parcels[at]) {
+                (false, true, Some(_)) => Fate::HeldBack,
+                (false, false, _) => Fate::NotReached,
+                _ => Fate::Failed,
+            }
         };
-        let whole: Vec<usize> = (0..deliveries.len()).filter(|&at| is_whole(at)).collect();
-        self.deliveries = parcels
-            .iter()
-            .enumerate()
-            .map(|(at, parcel)| {
-                let fate = if whole.contains(&at) { Fate::HeldBack } else { Fate::Failed };
-                (fate, parcel.as_ref().map(|parcel| (parcel.descriptor.clone(), parcel.size_bytes())))
-            })
-            .collect();
+        let fates: Vec<Fate> = (0..deliveries.len()).map(fate).collect();
+        let whole: Vec<usize> = (0..fates.len()).filter(|&at| fates[at] == Fate::HeldBack).collect();
+        let what = |parcel: &Parcel<'_>| (parcel.descriptor.clone(), parcel.size_bytes());
+        let what = parcels.iter().map(|parcel| parcel.as_ref().map(what));
+        self.deliveries = fates.into_iter().zip(what).collect();
         let is_all = whole.len() == deliveries.len() && end.failures.is_empty() && self.failures.is_empty();
         let unity = match end.settings.keep_going {
             KeepGoing::GoAndPublish => Unity::Each,

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use kairn_compiler::graph::Demand;
-use kairn_executor::build::KeepGoing;
+use kairn_executor::build::{Fresh, KeepGoing};
 use kairn_executor::built::{Fate, ImageOutcome, Work};
 use kairn_executor::events::EventKind;
 use kairn_executor::publish::{Delivery, Form, Sink};
+use kairn_executor::sandbox::Rung;
 use kairn_image::reference::Reference;
 
 use crate::support::many::{Many, notes};
@@ -128,6 +129,7 @@ fn a_failure_holds_everything_back_unless_what_is_whole_may_go() {
     let (built, _) = many.build();
     assert_eq!(built.failures.len(), 1);
     assert!(built.images.iter().all(|image| !matches!(image, ImageOutcome::Assembled(_))));
+    assert_eq!(fates(&built), [Fate::NotReached, Fate::Failed, Fate::NotReached]);
 
     many.settings.keep_going = KeepGoing::Go;
     let (built, events) = many.build();
@@ -219,6 +221,12 @@ fn a_command_that_takes_too_long_is_stopped_alone_and_one_that_fails_may_try_aga
     if !can_run() {
         return;
     }
+    for rung in [Rung::Userns, Rung::Chroot] {
+        times_and_tries(rung);
+    }
+}
+
+fn times_and_tries(rung: Rung) {
     let (kairn, out) = (Kairn::new(), test_dir("out-"));
     let mut many = Many::new(
         &kairn,
@@ -236,6 +244,7 @@ fn a_command_that_takes_too_long_is_stopped_alone_and_one_that_fails_may_try_aga
         ",
         &["slow", "flaky", "steady"],
     );
+    many.settings.rung = rung;
     many.settings.keep_going = KeepGoing::Go;
     many.demand("slow", Demand { timeout: Some(Duration::from_secs(1)), ..Demand::default() });
     many.demand("flaky", Demand { retries: Some(2), ..Demand::default() });
@@ -258,11 +267,33 @@ fn a_command_that_takes_too_long_is_stopped_alone_and_one_that_fails_may_try_aga
 }
 
 #[test]
+fn what_cannot_be_fetched_is_asked_for_again_where_somebody_wants_that() {
+    if !can_run() {
+        return;
+    }
+    let kairn = Kairn::new();
+    let dockerfile = "
+        FROM scratch AS fetched
+        ADD http://127.0.0.1:1/file /
+        FROM scratch
+        COPY --from=fetched /file /
+        ";
+    let mut many = Many::new(&kairn, dockerfile, &["fetched"]);
+    let steps: Vec<_> = many.graph.steps.node_indices().collect();
+    let demand = Demand { retries: Some(1), ..Demand::default() };
+    many.graph.demands.extend(steps.into_iter().map(|step| (step, demand)));
+    let (built, events) = many.build();
+    assert_eq!(built.failures.len(), 1);
+    let notes = notes(&events);
+    assert!(notes.iter().any(|note| note.starts_with("attempt 2 of 2: ")), "{notes:?} {:?}", built.failures);
+}
+
+#[test]
 fn files_of_stages_come_out_also_where_the_command_failed() {
     if !can_run() {
         return;
     }
-    for rung in [kairn_executor::sandbox::Rung::Userns, kairn_executor::sandbox::Rung::Chroot] {
+    for rung in [Rung::Userns, Rung::Chroot] {
         let (kairn, out) = (Kairn::new(), test_dir("out-"));
         let mut many = Many::new(
             &kairn,
@@ -354,6 +385,88 @@ fn commands_do_not_pass_the_memory_that_there_is() {
     let [one, two, small] = ["one", "two", "small"].map(|stage| many.interval(&events, stage, origin));
     assert!(one.1 <= two.0 || two.1 <= one.0, "{one:?} {two:?}");
     assert!(small.0 < one.1.max(two.1) && small.0 < Duration::from_millis(500) + one.0.min(two.0));
+}
+
+#[test]
+fn what_took_long_before_comes_first() {
+    if !can_run() {
+        return;
+    }
+    let kairn = Kairn::new();
+    let mut many = Many::new(
+        &kairn,
+        "
+        FROM {busybox} AS short
+        RUN echo short > /short
+        FROM {busybox} AS long
+        RUN sleep 0.5; echo long > /long
+        FROM scratch
+        COPY --from=short /short /
+        COPY --from=long /long /
+        ",
+        &["short", "long"],
+    );
+    many.settings.jobs = 1;
+    many.settings.fresh = Fresh::All;
+    for is_known in [false, true] {
+        let origin = Instant::now();
+        let (built, events) = many.build();
+        assert!(built.failures.is_empty());
+        let [short, long] = ["short", "long"].map(|stage| many.interval(&events, stage, origin));
+        assert_eq!(long.0 < short.0, is_known, "{short:?} {long:?}");
+    }
+}
+
+#[test]
+fn a_build_that_begins_again_for_a_lost_layer_does_not_fail_twice() {
+    if !can_run() {
+        return;
+    }
+    let kairn = Kairn::new();
+    let mut many = Many::new(
+        &kairn,
+        "
+        FROM {busybox} AS helper
+        RUN echo helper > /helper
+        FROM {busybox} AS app
+        RUN sleep 1; echo app > /app
+        COPY --from=helper /helper /
+        FROM {busybox} AS bad
+        RUN exit 5
+        FROM scratch
+        COPY --from=app /app /
+        COPY --from=bad / /
+        ",
+        &["app", "bad"],
+    );
+    many.settings.keep_going = KeepGoing::Go;
+    let (built, _) = many.build();
+    assert!(matches!(built.images[0], ImageOutcome::Assembled(_)), "{:?}", built.failures);
+    let helper = many.settings.store.last_build("many").expect("a record").steps.into_iter();
+    let key = helper.filter(|step| step.place.stage == "helper").find_map(|step| step.key).expect("a key");
+    let (record, _) = many.settings.store.record(&key).expect("a record");
+    let blob = many.settings.store.layout().blob_path(&record.descriptor.digest);
+    std::fs::remove_file(blob).expect("the layer was there");
+    for entry in std::fs::read_dir(kairn.root()).expect("the store").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("snapshots") {
+            std::fs::remove_dir_all(entry.path()).expect("it can be removed");
+            std::fs::create_dir(entry.path()).expect("a folder");
+        }
+    }
+    many.settings.fresh = Fresh::Stages(["app".to_owned()].into());
+    let (built, events) = many.build();
+    assert!(
+        notes(&events).iter().any(|note| note.contains("its step is done again")),
+        "{:?}",
+        notes(&events)
+    );
+    let failures: Vec<String> = built.failures.iter().map(ToString::to_string).collect();
+    assert_eq!(failures, ["the command failed: exit code: 5"]);
+    let bad = many.last("bad");
+    let begun = events.iter().filter(|event| event.step == Some(bad) && event.kind == EventKind::Started);
+    assert_eq!(begun.count(), 1);
+    assert!(matches!(built.images[0], ImageOutcome::Assembled(_)));
+    assert!(matches!(built.images[1], ImageOutcome::Failed { step } if step == bad));
 }
 
 #[test]

@@ -63,7 +63,9 @@ impl Many {
             ..Delivery::default()
         });
         let deliveries = deliveries.collect();
-        let settings = settings(store, puller);
+        let mut settings = settings(store, puller);
+        let files = kairn_executor::context::Context::of_directory(context.path().to_owned(), None);
+        settings.contexts.insert("context".to_owned(), Arc::new(files));
         Self { graph, settings, deliveries, events, receiver, _context: context }
     }
 

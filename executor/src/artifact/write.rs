@@ -5,10 +5,10 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kairn_compiler::graph::Artifact;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
@@ -178,9 +178,9 @@ fn move_into_place<T>(
     moved
 }
 
+/// A name that nobody has: each state of a hasher is another one.
 fn temporary_name() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!(".kairn-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(".kairn-{}-{:016x}", std::process::id(), RandomState::new().hash_one(()))
 }
 
 #[cfg(test)]

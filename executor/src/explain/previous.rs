@@ -63,15 +63,18 @@ impl<'a> Explainer<'a> {
     }
 
     /// How long steps are thought to take: as long as they took before, and a command that nobody has run yet as long as
-    /// most others.
+    /// most others. Nothing where there are no two commands, one of which has to come first.
     pub fn estimates(&self) -> Estimates {
+        let is_run = |step: &StepId| matches!(self.graph.op(*step), Op::Run(_));
+        if self.graph.steps.node_indices().filter(is_run).count() < 2 {
+            return Estimates::new();
+        }
         let previous = self.previous();
         let steps = previous.build.as_ref().map_or(&[][..], |build| &build.steps);
         let known = |step: &StepId| {
             let report = &steps[*previous.pairs.get(step)?];
             Some(report.duration_ms).filter(|duration_ms| *duration_ms > 0)
         };
-        let is_run = |step: &StepId| matches!(self.graph.op(*step), Op::Run(_));
         let all = self.graph.steps.node_indices();
         let mut runs: Vec<u64> = all.clone().filter(is_run).filter_map(|step| known(&step)).collect();
         runs.sort_unstable();

@@ -142,7 +142,7 @@ impl Runner<'_> {
         }
         let root = Root::Overlay { lowers, upper: upper.clone() };
         let ended = self.run_command(step, op, root, links, &work);
-        if which == Try::Last && has_failed(&ended) {
+        if has_failed(&ended, which) {
             self.salvage(step, &|| of_upper(self.layers.view(parent)?, &upper));
         }
         let (started, owners) = ended?;
@@ -171,7 +171,7 @@ impl Runner<'_> {
         let plan_root = Root::Directory(path.clone());
         let links = Links { served: served_links(&below), one_id: None };
         let ended = self.run_command(step, op, plan_root, links, &work);
-        if which == Try::Last && has_failed(&ended) {
+        if has_failed(&ended, which) {
             self.salvage(step, &|| of_directory(&path));
         }
         let (started, _) = ended?;
@@ -280,9 +280,12 @@ impl Runner<'_> {
     }
 }
 
-/// Whether a command ran and failed.
-fn has_failed<T>(ended: &Result<T, Error>) -> bool {
-    matches!(ended, Err(Error::Command { .. } | Error::World { .. }))
+/// Whether a command ran and failed, and is not tried again.
+fn has_failed<T>(ended: &Result<T, Error>, which: Try) -> bool {
+    match ended {
+        Err(error @ (Error::Command { .. } | Error::World { .. })) => which == Try::Last || !error.may_pass(),
+        Ok(_) | Err(Error::User { .. } | Error::Lost { .. } | Error::Cancelled) => false,
+    }
 }
 
 /// The files that a RUN mounts of contexts, by the parts of its key.

@@ -27,7 +27,7 @@ pub struct BuildRecord {
     pub duration_ms: u64,
     /// Why it failed, where it did.
     pub failure: Option<String>,
-    /// The images, where all were made.
+    /// The images that were made.
     pub images: Vec<ImageReport>,
     /// The steps, each after its inputs.
     pub steps: Vec<StepReport>,
@@ -38,7 +38,7 @@ pub struct BuildRecord {
 pub struct ImageReport {
     /// Name of the target.
     pub name: String,
-    /// Its tags.
+    /// The tags that were written for it.
     pub tags: Vec<String>,
     /// Its manifest.
     pub digest: Digest,
