@@ -103,6 +103,7 @@ fn image_fields(built: &Built, delivery: &Delivery, delivered: &Delivered) -> Ma
     let fate = match delivered.fate {
         Fate::Published => "published",
         Fate::HeldBack => "held-back",
+        Fate::NotReached => "not-reached",
         Fate::Failed => "failed",
     };
     fields.insert("kairn.fate".to_owned(), json!(fate));
@@ -147,6 +148,7 @@ pub fn table(built: &Built, graph: &Graph) -> String {
             (Fate::Published, Work::Cached) => "cached",
             (Fate::Published, Work::Built) => "built",
             (Fate::HeldBack, _) => "held back",
+            (Fate::NotReached, _) => "not reached",
             (Fate::Failed, _) => "FAILED",
         };
         let name = match delivered.platforms.len() {

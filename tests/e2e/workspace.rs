@@ -165,7 +165,7 @@ fn a_failure_publishes_nothing_and_still_copies_reports_out() {
     let dockerfile = std::fs::read_to_string(workspace.join("api/Dockerfile")).expect("a Dockerfile");
     workspace.write("api/Dockerfile", &dockerfile.replace("grep -q api /api", "exit 9"));
     let failed = workspace.on(&kairn, "build").args(["--push"]).run();
-    failed.failed(1, &["exit code: 9", "api/Dockerfile", "in stage `api-", "held back"]);
+    failed.failed(1, &["exit code: 9", "api/Dockerfile", "in stage `api-", "not reached"]);
     assert_eq!(tags_of(&registry, "acme/base"), None);
     assert!(workspace.join("out/api-1/report").exists() || workspace.join("out/api-2/report").exists());
     // What is whole may go if it is asked to.
