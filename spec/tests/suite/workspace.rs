@@ -189,6 +189,20 @@ fn every_key_has_a_line_on_the_page() {
     }
 }
 
+/// `KAIRN_UPDATE=1` writes them anew.
+#[test]
+fn the_written_schema_and_page_are_those_of_the_types() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, text) in [("kairn.schema.json", format!("{:#}\n", schema())), ("kairn.toml.md", reference())] {
+        let path = folder.join(name);
+        if std::env::var_os("KAIRN_UPDATE").is_some() {
+            std::fs::write(&path, &text).expect("it can be written");
+        }
+        let written = std::fs::read_to_string(&path).expect("it is there");
+        assert!(written == text, "{name} is not what `kairn schema` says: run the test with KAIRN_UPDATE=1");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
