@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures kairn beside plain tools that do the same work, in one run, on this machine.
-#   benches/run.sh [PART...] parts: copies runs caches isolations packages schedule (all); root; what `make deps-bench` installs; prints a table, exits 1 where memory is over its bound
+#   benches/run.sh [PART...] parts: copies runs caches images isolations packages schedule (all); root; what `make deps-bench` installs; prints a table, exits 1 where memory is over its bound
 #   KAIRN=path RUNS=n        another binary, another number of runs (the median is shown)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,7 +10,7 @@ source "$top/scripts/registry.sh"
 
 runs=${RUNS-3}
 parts=("$@")
-[ $# -gt 0 ] || parts=(copies runs caches isolations packages schedule)
+[ $# -gt 0 ] || parts=(copies runs caches images isolations packages schedule)
 level=5 # that of kairn's layers
 bound_kib=$((256 * 1024))
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/kairn-bench.XXXXXX")
@@ -248,6 +248,88 @@ caches() {
     row "a cache of 500 MB from a registry, into the store" "skopeo copy of the same blobs to a layout" "$kairn" "$SECONDS_"
 }
 
+# limit NAME SECONDS: a row that says how much of a limit was used.
+limit() { row "$1" "its limit" "$SECONDS_" "$2"; }
+
+# A kairn.toml of 300 images in levels, two thousand steps: what BASE is the first goes on from.
+make_spec() {
+    awk -v base="$2" 'BEGIN {
+        for (n = 0; n < 300; n++) {
+            printf "[image.i%d.stage.s]\nfrom = \"%s\"\nsteps = [\n", n, (n < 3) ? base : "i" int((n - 3) / 3)
+            for (step = 0; step < 7; step++) printf "  { write = { f%d = \"%d\" }, to = \"/d%d/\" },\n", step, n, n
+            print "]"
+        }
+    }' >"$1"
+}
+
+# The images of one kairn.toml.
+images() {
+    local spec=$work/images n build="$KAIRN build --insecure-registry $REGISTRY" kairn
+    export KAIRN_ROOT=$work/root
+    rm -rf "$work/root"
+    mkdir -p "$spec/large" "$spec/hundred" "$spec/twenty" "$spec/sleep"
+    busybox_rootfs "$spec/rootfs.tar"
+    printf 'FROM scratch\nADD rootfs.tar /\n' >"$spec/Dockerfile"
+    $build --push -t "$REGISTRY/busybox" "$spec" >"$work/log" 2>&1
+
+    make_spec "$spec/large/kairn.toml" scratch
+    measure true "$KAIRN graph -f $spec/large/kairn.toml --format dot >/dev/null"
+    limit "300 images with 2,100 steps compiled and drawn" 0.2
+    measure "rm -rf $work/root" "$build -f $spec/large/kairn.toml"
+    memory "300 images with 2,100 steps" "$PEAK"
+    kairn=$SECONDS_
+    measure true "$build -f $spec/large/kairn.toml"
+    row "300 images with 2,100 steps, made" "the same again: nothing to do" "$kairn" "$SECONDS_"
+
+    for n in $(seq 100); do
+        mkdir -p "$spec/hundred/$n"
+        for file in $(seq 20); do echo "$n $file" >"$spec/hundred/$n/$file"; done
+        printf 'FROM %s/busybox\nWORKDIR /app\nCOPY . .\n' "$REGISTRY" >"$spec/hundred/$n/Dockerfile"
+        printf '[image.i%d]\ncontext = "%d"\n' "$n" "$n" >>"$spec/hundred/kairn.toml"
+    done
+    $build -f "$spec/hundred/kairn.toml" >"$work/log" 2>&1
+    measure true "$build -f $spec/hundred/kairn.toml"
+    limit "nothing to do, 100 images of one kairn.toml" 1
+    kairn=$SECONDS_
+    measure true "${KAIRN%/*}/examples/walk $spec/hundred"
+    row "nothing to do, 100 images of one kairn.toml" "a bare stat of the files, parallel" "$kairn" "$SECONDS_"
+
+    # Commands that keep a core busy; what they share is a base.
+    local work_of="head -c 120M /dev/zero | sha256sum >/out"
+    for n in $(seq 20); do
+        mkdir -p "$spec/twenty/$n"
+        printf 'FROM %s/busybox\nRUN %s; echo %d >>/out\n' "$REGISTRY" "$work_of" "$n" >"$spec/twenty/$n/Dockerfile"
+        printf '[image.i%d]\ncontext = "%d"\n' "$n" "$n" >>"$spec/twenty/kairn.toml"
+    done
+    measure "rm -rf $work/root" "$build -f $spec/twenty/kairn.toml"
+    memory "20 images, one RUN each" "$PEAK"
+    kairn=$SECONDS_
+    measure "rm -rf $work/root" "for n in \$(seq 20); do $build $spec/twenty/\$n; done"
+    row "20 images with a RUN each, cold, one kairn.toml" "20 calls of kairn build, one after another" "$kairn" "$SECONDS_"
+    mkdir -p "$work/rootfs" && tar -C "$work/rootfs" -xf "$spec/rootfs.tar" --exclude='./dev/*'
+    mknod -m 666 "$work/rootfs/dev/zero" c 1 5 2>/dev/null || true
+    measure true "for n in \$(seq 20); do chroot $work/rootfs /bin/sh -c '$work_of'; done"
+    row "20 images with a RUN each, cold, one kairn.toml" "their commands alone, one after another" "$kairn" "$SECONDS_"
+
+    # Eight chains of three commands that sleep: no order is faster than the longest chain, nor than all by two.
+    awk -v base="$REGISTRY/busybox" 'BEGIN {
+        split("3 1 2 1 1 4 2 2 1 1 3 2 2 1 1 1 1 1 4 1 2 2 2 2", sleeps, " ")
+        for (n = 0; n < 8; n++) {
+            printf "[image.i%d.stage.s]\nfrom = \"%s\"\nsteps = [\n", n, base
+            for (step = 1; step <= 3; step++) printf "  { run = \"sleep %d; echo %d\" },\n", sleeps[3 * n + step], n
+            print "]"
+        }
+    }' >"$spec/sleep/kairn.toml"
+    local jobs bound
+    for jobs in 16 2; do
+        bound=$([ "$jobs" = 16 ] && echo 7 || echo 22)
+        # Once to learn how long they take; then again, with nothing of it cached.
+        $build -f "$spec/sleep/kairn.toml" --no-cache --jobs "$jobs" >"$work/log" 2>&1
+        measure true "$build -f $spec/sleep/kairn.toml --no-cache --jobs $jobs"
+        row "24 sleeping commands of 8 images, $jobs jobs" "no order is faster" "$SECONDS_" "$bound"
+    done
+}
+
 # Graphs of steps that only sleep, beside the least time that any order of them takes.
 order_of_steps() {
     "${KAIRN%/*}/examples/schedule" || failed=1
@@ -269,6 +351,7 @@ for part in "${parts[@]}"; do
             ;;
         runs) runs_on_debian ;;
         caches) caches ;;
+        images) images ;;
         isolations) isolations ;;
         packages) packages ;;
         schedule) order_of_steps ;;
