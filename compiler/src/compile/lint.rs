@@ -3,7 +3,7 @@
 //! Each is a warning whose code is the name of its rule in [`kairn_spec::checks`].
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use kairn_image::Platform;
 use kairn_image::reference::Reference;
@@ -167,18 +167,21 @@ pub(super) fn ignored_source(
     })
 }
 
-/// Runs kairn's own checks.
+/// Says that a stage is needed by nothing.
+pub(super) const UNUSED_STAGE: &str = "UnusedStage";
+
+/// Runs kairn's own checks; `targets` are the stages that somebody wants.
 pub(super) fn whole_file(
     stages: &Stages<'_>,
     reach: &Reach<'_>,
-    target: usize,
+    targets: &[usize],
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let needed = reach.needed_by(target);
+    let needed: HashSet<usize> = targets.iter().flat_map(|target| reach.needed_by(*target)).collect();
     for (index, stage) in stages.list.iter().enumerate().filter(|&(index, _)| reach.contains(index)) {
         if !needed.contains(&index) {
             let text = format!("nothing needs the stage `{}`", stage.label());
-            let warning = Diagnostic::warning("UnusedStage", stage.syntax.span, text);
+            let warning = Diagnostic::warning(UNUSED_STAGE, stage.syntax.span, text);
             diagnostics.push(warning.with_help("remove it, or build it with `--target`"));
         }
         if let Named::Image((reference, _)) = &stage.base {

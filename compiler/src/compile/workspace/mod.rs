@@ -2,7 +2,7 @@
 
 mod prepared;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use kairn_image::Platform;
@@ -48,6 +48,7 @@ pub fn compile_all(
     for id in order {
         workspace.ensure(&id, &mut Vec::new())?;
     }
+    workspace.note_unused();
     workspace.no_errors()?;
     workspace.finish(&wanted)
 }
@@ -69,6 +70,8 @@ struct Workspace<'a> {
     pool: Pool<'a>,
     builder: GraphBuilder,
     diagnostics: Vec<Diagnostic>,
+    /// Stages that an image does not use, and how many images of the file do not.
+    unused: BTreeMap<(FileId, Span), (Diagnostic, usize)>,
     notices: Vec<String>,
 }
 
@@ -84,6 +87,7 @@ impl<'a> Workspace<'a> {
             pool: Pool::new(source),
             builder: GraphBuilder::default(),
             diagnostics: Vec::new(),
+            unused: BTreeMap::new(),
             notices: Vec::new(),
         }
     }
@@ -115,7 +119,23 @@ impl<'a> Workspace<'a> {
     }
 
     fn take(&mut self, file: FileId, found: Vec<Diagnostic>) {
-        self.diagnostics.extend(found.into_iter().map(|found| found.in_file(file)));
+        for found in found {
+            let found = found.in_file(file);
+            if found.code == lint::UNUSED_STAGE {
+                self.unused.entry((file, found.span)).or_insert((found, 0)).1 += 1;
+            } else {
+                self.diagnostics.push(found);
+            }
+        }
+    }
+
+    /// A stage is unused where no image of its file uses it.
+    fn note_unused(&mut self) {
+        for ((file, _), (found, count)) in std::mem::take(&mut self.unused) {
+            if self.prepared.values().filter(|prepared| prepared.unit.file == file).count() == count {
+                self.diagnostics.push(found);
+            }
+        }
     }
 
     /// Orders the images: each after those that its text names.
@@ -220,7 +240,7 @@ impl<'a> Workspace<'a> {
             let is_wrong = |found: &[Diagnostic]| found.iter().any(|found| found.severity == Severity::Error);
             if !is_wrong(&found) {
                 if prepared.stages.options.purpose == Purpose::Check {
-                    lint::whole_file(&prepared.stages, &reach, prepared.target, &mut found);
+                    lint::whole_file(&prepared.stages, &reach, &prepared.wanted(), &mut found);
                 }
                 let lower = Lower {
                     unit: prepared.unit,

@@ -91,6 +91,11 @@ impl Prepared<'_> {
         if is_check {
             return (0..self.stages.list.len()).collect();
         }
+        self.wanted()
+    }
+
+    /// The stages that somebody wants.
+    pub(super) fn wanted(&self) -> Vec<usize> {
         let mut targets = vec![self.target];
         targets.extend(self.gates.iter().chain(&self.artifacts));
         targets
