@@ -295,7 +295,7 @@ images() {
     row "nothing to do, 100 images of one kairn.toml" "a bare stat of the files, parallel" "$kairn" "$SECONDS_"
 
     # Commands that keep a core busy; what they share is a base.
-    local work_of="head -c 120M /dev/zero | sha256sum >/out"
+    local work_of="dd if=/dev/zero bs=1M count=150 2>/dev/null | sha256sum >/out"
     for n in $(seq 20); do
         mkdir -p "$spec/twenty/$n"
         printf 'FROM %s/busybox\nRUN %s; echo %d >>/out\n' "$REGISTRY" "$work_of" "$n" >"$spec/twenty/$n/Dockerfile"

@@ -12,6 +12,10 @@ use crate::suggest::nearest;
 
 /// Deepest nesting of calls.
 const DEPTH: usize = 32;
+/// Longest text that an expression may come to, in bytes.
+const TEXT_BYTES: usize = 1 << 20;
+/// Longest list that an expression may come to.
+const LIST: usize = 10_000;
 
 /// The functions, each with how many arguments it takes at least and at most, and what it gives.
 pub(super) const FUNCTIONS: &[(&str, usize, usize, &str)] = &[
@@ -144,9 +148,21 @@ impl<'p> Scope<'p> {
             } else {
                 out.push_str(&as_text(&value, place)?);
             }
+            if out.len() > TEXT_BYTES {
+                break;
+            }
         }
         out.push_str(rest);
-        Ok(only.unwrap_or(Value::String(out)))
+        let value = only.unwrap_or(Value::String(out));
+        match &value {
+            Value::String(text) if text.len() > TEXT_BYTES => {
+                Err(place.error("large-value", format!("this comes to more than {TEXT_BYTES} bytes of text")))
+            }
+            Value::Array(items) if items.len() > LIST => {
+                Err(place.error("large-value", format!("this comes to a list of more than {LIST} elements")))
+            }
+            _ => Ok(value),
+        }
     }
 }
 
@@ -487,6 +503,15 @@ mod tests {
             let error = scope.text(text, Place::default()).expect_err(text);
             assert_eq!(error.message, message, "{text}");
         }
+        let mut large = Scope::default();
+        large.set("x0", Value::String("x".repeat(1000)));
+        for n in 1..40 {
+            let Ok(twice) = large.text(&format!("${{x{}}}${{x{}}}", n - 1, n - 1), Place::default()) else {
+                break;
+            };
+            large.set(format!("x{n}"), twice);
+        }
+        assert!(large.get("x9").is_some() && large.get("x12").is_none());
         let deep = format!("${{{}1{}}}", "lower(".repeat(40), ")".repeat(40));
         assert!(scope.text(&deep, Place::default()).is_err());
     }

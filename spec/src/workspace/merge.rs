@@ -25,49 +25,67 @@ pub(super) fn inherited(
     images: &Tables<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Table {
-    let mut path = vec![key.name.clone()];
-    resolve(node, templates, images, &mut path, diagnostics)
+    let mut merging =
+        Merging { templates, images, path: vec![key.name.clone()], done: BTreeMap::new(), diagnostics };
+    merging.resolve(node)
 }
 
-fn resolve(
-    node: &Node,
-    templates: &Tables<'_>,
-    images: &Tables<'_>,
-    path: &mut Vec<String>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Table {
-    let Some(own) = node.table() else { return Table::default() };
-    let mut merged = Table::default();
-    let parents = match own.get("inherits").map(|node| &node.value) {
-        Some(Value::Array(parents)) => &parents[..],
-        _ => &[],
-    };
-    for parent in parents {
-        let Some(name) = parent.text() else { continue };
-        let Some((_, found)) = templates.get(name).or_else(|| images.get(name)) else {
-            let error =
-                parent.place.error("unknown-template", format!("there is no template or image `{name}`"));
-            let near = nearest(name, templates.keys().chain(images.keys()).copied());
-            diagnostics.push(match near {
-                Some(near) => error.with_help(format!("did you mean `{near}`?")),
-                None => error,
-            });
-            continue;
+/// One image's options on their way.
+struct Merging<'m> {
+    templates: &'m Tables<'m>,
+    images: &'m Tables<'m>,
+    /// The names that are being inherited from.
+    path: Vec<String>,
+    /// What was inherited from before.
+    done: BTreeMap<String, Table>,
+    diagnostics: &'m mut Vec<Diagnostic>,
+}
+
+impl Merging<'_> {
+    fn resolve(&mut self, node: &Node) -> Table {
+        let Some(own) = node.table() else { return Table::default() };
+        let mut merged = Table::default();
+        let parents = match own.get("inherits").map(|node| &node.value) {
+            Some(Value::Array(parents)) => &parents[..],
+            _ => &[],
         };
-        if let Some(at) = path.iter().position(|known| known == name) {
-            let names: Vec<_> =
-                path[at..].iter().map(String::as_str).chain([name]).map(|name| format!("`{name}`")).collect();
-            let text = format!("`{name}` inherits from itself: {}", names.join(" -> "));
-            diagnostics.push(parent.place.error("inheritance-cycle", text));
-            continue;
+        for parent in parents {
+            let Some(name) = parent.text() else { continue };
+            let Some((_, found)) = self.templates.get(name).or_else(|| self.images.get(name)) else {
+                let error =
+                    parent.place.error("unknown-template", format!("there is no template or image `{name}`"));
+                let near = nearest(name, self.templates.keys().chain(self.images.keys()).copied());
+                self.diagnostics.push(match near {
+                    Some(near) => error.with_help(format!("did you mean `{near}`?")),
+                    None => error,
+                });
+                continue;
+            };
+            if let Some(at) = self.path.iter().position(|known| known == name) {
+                let names: Vec<_> = self.path[at..]
+                    .iter()
+                    .map(String::as_str)
+                    .chain([name])
+                    .map(|name| format!("`{name}`"))
+                    .collect();
+                let text = format!("`{name}` inherits from itself: {}", names.join(" -> "));
+                self.diagnostics.push(parent.place.error("inheritance-cycle", text));
+                continue;
+            }
+            let below = if let Some(done) = self.done.get(name) {
+                done.clone()
+            } else {
+                self.path.push(name.to_owned());
+                let below = self.resolve(found);
+                self.path.pop();
+                self.done.insert(name.to_owned(), below.clone());
+                below
+            };
+            add(&mut merged, below, Handed::Down);
         }
-        path.push(name.to_owned());
-        let below = resolve(found, templates, images, path, diagnostics);
-        path.pop();
-        add(&mut merged, below, Handed::Down);
+        add(&mut merged, own.clone(), Handed::Own);
+        merged
     }
-    add(&mut merged, own.clone(), Handed::Own);
-    merged
 }
 
 /// Whose options are added.
@@ -91,7 +109,8 @@ pub(super) fn add(merged: &mut Table, later: Table, handed: Handed) {
                 more.0.into_iter().for_each(|(key, node)| known.set(key, node));
             }
             (Some(Value::Array(known)), Value::Array(more)) if ADDED.contains(&key.name.as_str()) => {
-                known.extend(more);
+                // What comes by two ways comes once.
+                known.extend(more.into_iter().filter(|node| !known.contains(node)).collect::<Vec<_>>());
             }
             (_, value) => merged.set(key, Node { place: node.place, value }),
         }

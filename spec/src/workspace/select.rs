@@ -1,6 +1,6 @@
 //! Names of images, on the command line and in groups.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{At, Group, Workspace};
 use crate::Diagnostic;
@@ -20,6 +20,13 @@ pub struct UnknownName {
     pub is_cycle: bool,
 }
 
+/// A walk through groups that name groups.
+#[derive(Default)]
+struct Walk<'n> {
+    path: Vec<&'n str>,
+    done: BTreeMap<&'n str, BTreeSet<usize>>,
+}
+
 impl Workspace {
     /// Returns the images that are meant by names: the group or image `default`, or all, where none is given.
     ///
@@ -32,14 +39,15 @@ impl Workspace {
                 || self.images.iter().any(|image| image.table == "default");
             names.push(if has_default { "default" } else { "*" });
         }
-        self.set(&names, &mut Vec::new()).map(|set| set.into_iter().collect())
+        self.set(&names, &mut Walk::default()).map(|set| set.into_iter().collect())
     }
 
     /// Finds the mistakes in the names of a group.
     pub(super) fn select_group(&self, group: &Group) -> Result<(), Diagnostic> {
         for At { value, place } in &group.members {
             let name = value.strip_prefix('!').unwrap_or(value);
-            self.set(&[name], &mut vec![group.name.value.as_str()]).map_err(|unknown| {
+            let mut walk = Walk { path: vec![group.name.value.as_str()], ..Walk::default() };
+            self.set(&[name], &mut walk).map_err(|unknown| {
                 if unknown.is_cycle {
                     return place.error("group-cycle", format!("the group `{}` names itself", unknown.name));
                 }
@@ -54,7 +62,7 @@ impl Workspace {
         Ok(())
     }
 
-    fn set<'n>(&'n self, names: &[&'n str], path: &mut Vec<&'n str>) -> Result<BTreeSet<usize>, UnknownName> {
+    fn set<'n>(&'n self, names: &[&'n str], walk: &mut Walk<'n>) -> Result<BTreeSet<usize>, UnknownName> {
         let mut set = BTreeSet::new();
         let mut out = BTreeSet::new();
         // A list that only leaves out begins with all.
@@ -63,27 +71,33 @@ impl Workspace {
         }
         for name in names {
             match name.strip_prefix('!') {
-                Some(name) => out.extend(self.one(name, path)?),
-                None => set.extend(self.one(name, path)?),
+                Some(name) => out.extend(self.one(name, walk)?),
+                None => set.extend(self.one(name, walk)?),
             }
         }
         Ok(set.difference(&out).copied().collect())
     }
 
-    fn one<'n>(&'n self, name: &'n str, path: &mut Vec<&'n str>) -> Result<BTreeSet<usize>, UnknownName> {
+    fn one<'n>(&'n self, name: &'n str, walk: &mut Walk<'n>) -> Result<BTreeSet<usize>, UnknownName> {
         let unknown = |suggestion: Option<&str>, is_cycle| UnknownName {
             name: name.to_owned(),
             suggestion: suggestion.map(str::to_owned),
             is_cycle,
         };
         if let Some(group) = self.groups.iter().find(|group| group.name.value == name) {
-            if path.contains(&name) {
+            if walk.path.contains(&name) {
                 return Err(unknown(None, true));
             }
-            path.push(name);
+            if let Some(done) = walk.done.get(name) {
+                return Ok(done.clone());
+            }
+            walk.path.push(name);
             let members: Vec<&str> = group.members.iter().map(|member| member.value.as_str()).collect();
-            let set = self.set(&members, path);
-            path.pop();
+            let set = self.set(&members, walk);
+            walk.path.pop();
+            if let Ok(set) = &set {
+                walk.done.insert(name, set.clone());
+            }
             return set;
         }
         let is_meant = |known: &str| if name.contains('*') { matches(name, known) } else { known == name };
