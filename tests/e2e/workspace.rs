@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::support::web::Web;
 use crate::support::{Context, Image, Kairn, Outcome, Registry, Workspace, can_run, test_dir};
 
 /// Three levels, an `ARG BASE_IMAGE`, a matrix, a gate and an artifact.
@@ -494,4 +496,134 @@ fn an_edge_of_another_platform_is_an_index() {
         .filter_map(|manifest| manifest["platform"]["architecture"].as_str())
         .collect();
     assert_eq!(platforms, ["amd64", "arm64"]);
+}
+
+#[test]
+fn git_references_and_urls_are_locked_as_well() {
+    if !can_run() {
+        return;
+    }
+    let web = Web::start(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/web"));
+    let kairn = Kairn::new();
+    let address = web.url();
+    let workspace = Workspace::new(&format!(
+        "
+        [image.git.stage.s]
+        steps = [{{ add = '{address}/repo.git#main', to = '/git' }}]
+        [image.file.stage.s]
+        steps = [{{ add = '{address}/plain.txt', to = '/f' }}]
+        [image.context]
+        context = '{address}/repo.git#main'
+        dockerfile-inline = '''
+        FROM scratch
+        COPY . /
+        '''
+        "
+    ));
+    workspace.on(&kairn, "lock").run().succeeded().prints(&["0 images, 1 Git references, 1 files"]);
+    let texts = |kairn: &Kairn| {
+        ["git", "context"].map(|name| {
+            let out = test_dir("image-");
+            let output = format!("type=oci,dest={},tar=false", out.path().join("oci").display());
+            workspace.on(kairn, "build").args([name, "-o", &output]).run().succeeded();
+            let tree = Image::from_layout(&out.path().join("oci"), "latest").tree();
+            if name == "git" { tree.text("git/file") } else { tree.text("file") }
+        })
+    };
+    let first = texts(&kairn);
+    web.commit("another\n");
+    // Another store has seen nothing, and gets the commit of the lock.
+    let other = Kairn::new();
+    assert_eq!(texts(&other), first);
+    std::fs::write(web.folder().join("plain.txt"), "changed\n").expect("a file of the server");
+    workspace.on(&other, "build").args(["file"]).run().failed(2, &["plain.txt", "has the digest"]);
+    let check = workspace.on(&kairn, "lock").args(["--check"]).run();
+    check.failed(1, &[]).prints(&["moved", "repo.git#main", "plain.txt"]);
+    workspace.on(&kairn, "lock").args(["--update", "plain.txt"]).run().succeeded();
+    workspace.on(&other, "build").args(["file"]).run().succeeded();
+    assert_eq!(texts(&other), first);
+    workspace.on(&kairn, "lock").args(["--update"]).run().succeeded();
+    assert_eq!(texts(&other), ["another\n", "another\n"]);
+}
+
+#[test]
+fn stages_in_toml_give_the_image_of_a_dockerfile() {
+    if !can_run() {
+        return;
+    }
+    let kairn = Kairn::new();
+    let workspace = Workspace::new(
+        "
+        [image.toml]
+        args = { V = '7' }
+        [image.toml.stage.build]
+        from = '{busybox}'
+        env = { A = 'a b' }
+        workdir = '/w'
+        steps = [
+          { arg = 'V' },
+          { copy = 'in', to = 'out', chmod = 600 },
+          { write = { conf = '''x=$V
+        ''' }, to = '/etc/', expand = true },
+          { run = '''
+        cat /w/out > /made
+        echo $V $A >> /made
+        ''', mounts = [{ type = 'tmpfs', target = '/tmp' }] },
+        ]
+        [image.toml.stage.final]
+        steps = [{ copy = ['/made', '/etc/conf'], from = 'build', to = '/' }]
+        labels = { l = 'm' }
+        cmd = ['x']
+        [image.dockerfile]
+        args = { V = '7' }
+        ",
+    )
+    .file(
+        "Dockerfile",
+        "FROM {busybox} AS build\nENV A=\"a b\"\nWORKDIR /w\nARG V\nCOPY --chmod=600 in out\nCOPY <<conf /etc/\nx=$V\nconf\n\
+         RUN --mount=type=tmpfs,target=/tmp <<EOF\ncat /w/out > /made\necho $V $A >> /made\nEOF\n\
+         FROM scratch AS final\nCOPY --from=build /made /etc/conf /\nLABEL l=m\nCMD [\"x\"]\n",
+    )
+    .file("in", "in\n");
+    let host = crate::support::bases::shared().host();
+    let outcome =
+        workspace.on(&kairn, "build").args(["--insecure-registry", &host]).with_events().run().succeeded();
+    let digests: BTreeSet<&str> = outcome.stdout.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(digests.len(), 1, "{outcome}");
+    assert_eq!(
+        outcome.events().iter().filter(|event| event["event"] == "step-started").count(),
+        5,
+        "{outcome}"
+    );
+}
+
+#[test]
+fn a_command_that_needs_two_places_has_them() {
+    if !can_run() {
+        return;
+    }
+    let kairn = Kairn::new();
+    let workspace = Workspace::new(
+        "
+        [defaults]
+        cpu = 2
+        [image.one.stage.s]
+        from = '{busybox}'
+        steps = [{ run = 'sleep 0.5; echo one' }]
+        [image.two.stage.s]
+        from = '{busybox}'
+        steps = [{ run = 'sleep 0.5; echo two' }]
+        ",
+    );
+    let host = crate::support::bases::shared().host();
+    let build = |jobs: &str| {
+        let build =
+            workspace.on(&kairn, "build").args(["--insecure-registry", &host, "--no-cache", "--jobs", jobs]);
+        let outcome = build.with_events().run().succeeded();
+        (outcome.interval_of("echo one"), outcome.interval_of("echo two"))
+    };
+    let (one, two) = build("2");
+    assert!(one.1 <= two.0 || two.1 <= one.0, "one {one:?} and two {two:?} overlap");
+    let (one, two) = build("4");
+    assert!(one.0 < two.1 && two.0 < one.1, "one {one:?} and two {two:?} do not overlap");
 }
