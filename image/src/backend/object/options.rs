@@ -134,6 +134,10 @@ impl<'a> Options<'a> {
     }
 }
 
+/// An account that signs nothing.
+const NO_ACCOUNT: &str =
+    r#"{ "disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": "" }"#;
+
 impl ObjectBackend {
     /// Opens a cache in S3, or a store that speaks like it; nothing is sent yet.
     ///
@@ -209,9 +213,11 @@ impl ObjectBackend {
             builder = builder.with_service_account_path(path);
         }
         if let Some(url) = options.get("endpoint_url") {
-            // An emulator has no accounts.
-            builder =
-                builder.with_base_url(url).with_skip_signature(options.get("service_account").is_none());
+            builder = builder.with_base_url(url);
+            if options.get("service_account").is_none() {
+                // An emulator has no accounts, and the machine is not to be asked for one.
+                builder = builder.with_skip_signature(true).with_service_account_key(NO_ACCOUNT);
+            }
         }
         let store = builder
             .with_bucket_name(&bucket)
