@@ -18,7 +18,7 @@ use crate::args::Input as Arguments;
 use crate::failure::Failure;
 use crate::inputs::Project;
 use crate::inputs::chosen::{Chosen, Said, choose_in};
-use crate::inputs::tree::{Changes, clean};
+use crate::inputs::tree::{Changes, real};
 
 /// Most files that are named for one image.
 const NAMED: usize = 3;
@@ -167,8 +167,8 @@ impl<'a> Side<'a> {
         let of = &self.project.units[unit];
         let mut reasons = Vec::new();
         let mut note = |path: PathBuf| {
-            if changes.paths.contains(&clean(&path)) {
-                reasons.push(format!("`{}` changed", shown(&clean(&path))));
+            if changes.paths.contains(&real(&path)) {
+                reasons.push(format!("`{}` changed", shown(&path)));
             }
         };
         note(self.project.files.get(of.file).path.clone());
@@ -178,11 +178,11 @@ impl<'a> Side<'a> {
             }
         }
         note(self.project.lock_path.clone());
-        for (root, _) in self.project.roots.values().filter(|_| !changes.paths.is_empty()) {
-            let names = changes.paths.iter().filter(|path| path.starts_with(root));
-            for path in names.filter(|path| path.to_string_lossy().ends_with(".dockerignore")) {
-                let is_own = self.reads_context(unit, root);
-                if is_own && path.parent() == Some(root) {
+        for (root, _) in self.project.roots.values() {
+            let real = real_folder(root);
+            let own = changes.paths.iter().filter(|path| path.parent() == Some(&real));
+            for path in own.filter(|path| path.to_string_lossy().ends_with(".dockerignore")) {
+                if self.reads_context(unit, root) {
                     note(path.clone());
                 }
             }
@@ -234,13 +234,19 @@ impl<'a> Side<'a> {
             for (input, source) in self.graph.inputs(step) {
                 let Op::Context(context) = self.graph.op(source) else { continue };
                 let Some((root, ignore)) = self.project.roots.get(&context.name) else { continue };
-                for path in changes.paths.iter().filter(|path| path.starts_with(root)) {
-                    let inside = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
-                    let is_ignored = ignore.as_ref().is_some_and(|ignore| ignore.matches(&inside));
-                    if is_ignored
-                        || named.contains(path.as_path())
-                        || !reads(self.graph.op(step), input, &inside, root)
-                    {
+                let real = real_folder(root);
+                for path in &changes.paths {
+                    let is_ignored =
+                        |inside: &str| ignore.as_ref().is_some_and(|ignore| ignore.matches(inside));
+                    let is_read = match path.strip_prefix(&real) {
+                        // The folder itself may be a link, or in a repository of its own.
+                        Err(_) => root.starts_with(path) || real.starts_with(path),
+                        Ok(inside) => {
+                            let inside = inside.to_string_lossy();
+                            !is_ignored(&inside) && reads(self.graph.op(step), input, &inside, root)
+                        }
+                    };
+                    if !is_read || named.contains(path.as_path()) {
                         continue;
                     }
                     named.insert(path);
@@ -262,6 +268,11 @@ impl<'a> Side<'a> {
         }
         reasons
     }
+}
+
+/// A folder with the folders that its links lead to.
+fn real_folder(folder: &Path) -> PathBuf {
+    folder.canonicalize().unwrap_or_else(|_| real(folder))
 }
 
 /// Whether a step reads a file of one of its inputs; a name that is part of what it reads counts as well.
@@ -316,7 +327,8 @@ fn below(pattern: &str, path: &str, root: &Path) -> Option<String> {
 /// A path as the user would name it from here.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+    let real = real(path);
+    real.strip_prefix(&here).unwrap_or(&real).display().to_string()
 }
 
 #[cfg(test)]

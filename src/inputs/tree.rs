@@ -21,14 +21,14 @@ pub struct Tree {
 struct Before {
     repository: PathBuf,
     commit: String,
-    /// Absolute paths.
+    /// Absolute paths, no folder of them a link.
     changed: BTreeSet<PathBuf>,
 }
 
 /// What changed since a commit.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// Absolute paths: of both names, for what was renamed.
+    /// Absolute paths, no folder of them a link: of both names, for what was renamed.
     pub paths: BTreeSet<PathBuf>,
     /// The files as they were, where there is a commit to read them from.
     pub before: Option<Tree>,
@@ -38,17 +38,17 @@ impl Tree {
     /// Reads a file.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let Some(before) = &self.before else { return std::fs::read(path) };
-        let path = clean(path);
-        if !before.changed.contains(&path) {
+        let real = real(path);
+        if !before.changed.contains(&real) {
             return std::fs::read(path);
         }
-        before.show(&path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        before.show(&real).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
 
     /// Says whether there is such a file.
     pub fn is_file(&self, path: &Path) -> bool {
         match &self.before {
-            Some(before) if before.changed.contains(&clean(path)) => before.show(&clean(path)).is_some(),
+            Some(before) if before.changed.contains(&real(path)) => before.show(&real(path)).is_some(),
             _ => path.is_file(),
         }
     }
@@ -57,13 +57,13 @@ impl Tree {
     pub fn find(&self, pattern: &Path) -> Vec<PathBuf> {
         let mut found = on_disk(pattern);
         if let Some(before) = &self.before {
-            let absolute = clean(pattern);
+            let absolute = real(pattern);
             let glob = Glob::parse(&absolute.to_string_lossy());
             let gone = before
                 .changed
                 .iter()
                 .filter(|path| glob.as_ref().is_ok_and(|glob| glob.matches(&path.to_string_lossy())));
-            let known: BTreeSet<PathBuf> = found.iter().map(|path| clean(path)).collect();
+            let known: BTreeSet<PathBuf> = found.iter().map(|path| real(path)).collect();
             found.extend(gone.filter(|path| !known.contains(*path)).cloned());
             found.retain(|path| self.is_file(path));
             found.sort();
@@ -88,7 +88,7 @@ impl Changes {
         if revision.starts_with('-') {
             return Err(wrong("not a revision".to_owned()));
         }
-        let folder = clean(folder);
+        let folder = real(folder);
         let text = |args: &[&str]| -> Result<String, Failure> {
             let output = git(&folder, args).map_err(wrong)?;
             Ok(String::from_utf8_lossy(&output).into_owned())
@@ -109,7 +109,7 @@ impl Changes {
     /// Takes a list of files, one on a line, from this folder on.
     pub fn listed(text: &str) -> Self {
         let names = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        Self { paths: names.map(|name| clean(Path::new(name))).collect(), before: None }
+        Self { paths: names.map(|name| real(Path::new(name))).collect(), before: None }
     }
 }
 
@@ -144,6 +144,21 @@ pub fn clean(path: &Path) -> PathBuf {
         }
     }
     clean
+}
+
+/// Makes a path absolute, with the folders that its links lead to; what is not there stays as it is.
+pub fn real(path: &Path) -> PathBuf {
+    let clean = clean(path);
+    let mut rest: Vec<&std::ffi::OsStr> = clean.file_name().into_iter().collect();
+    let mut folder = clean.parent();
+    while let Some(above) = folder {
+        if let Ok(real) = above.canonicalize() {
+            return rest.iter().rev().fold(real, |path, name| path.join(name));
+        }
+        rest.extend(above.file_name());
+        folder = above.parent();
+    }
+    clean.clone()
 }
 
 fn on_disk(pattern: &Path) -> Vec<PathBuf> {

@@ -451,6 +451,14 @@ fn what_is_affected_is_built_alone() {
     let built = since("HEAD").succeeded().says(&["b: `", "g` changed, which `COPY g /g` of `b/0` reads"]);
     assert_eq!(built.stdout.lines().count(), 1, "{built}");
     since("nowhere").failed(2, &["the repository has no such revision"]);
+    // By a link to the folder it is the same.
+    let links = test_dir("link-");
+    std::os::unix::fs::symlink(workspace.path(), links.path().join("to")).expect("a link");
+    let linked = kairn
+        .command("affected")
+        .args(["--since", "HEAD", "--format", "names"])
+        .args([links.path().join("to")]);
+    assert_eq!(linked.run().succeeded().stdout, "b\n");
     let list = test_dir("list-");
     std::fs::write(list.path().join("files"), workspace.join("a/f").display().to_string()).expect("a list");
     let by_list = workspace
