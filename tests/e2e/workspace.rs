@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::support::web::Web;
-use crate::support::{Context, Image, Kairn, Outcome, Registry, Workspace, can_run, test_dir};
+use crate::support::{
+    Context, Image, Kairn, Outcome, Pod, Profile, Registry, Workspace, can_run, run, test_dir,
+};
 
 /// Three levels, an `ARG BASE_IMAGE`, a matrix, a gate and an artifact.
 fn shop(registry: &Registry) -> Workspace {
@@ -634,4 +636,68 @@ fn a_command_that_needs_two_places_has_them() {
     assert!(one.1 <= two.0 || two.1 <= one.0, "one {one:?} and two {two:?} overlap");
     let (one, two) = build("4");
     assert!(one.0 < two.1 && two.0 < one.1, "one {one:?} and two {two:?} do not overlap");
+}
+
+/// What a build of a kairn.toml in a pod prints, and what it copied out.
+fn in_pod(profile: Profile, workspace: &Workspace, names: &[&str]) -> (Outcome, Option<String>) {
+    let dir = test_dir("pod-");
+    // The pod's own copy, to which files are copied out.
+    let copy = dir.path().join("workspace");
+    run(Command::new("cp").arg("-a").arg(workspace.path()).arg(&copy));
+    let pod = Pod::new(profile);
+    profile.own_all(&copy);
+    let store = pod.own(&dir.path().join("root"));
+    let pod = pod.mount(&copy, "/mnt/workspace", "rw").mount(&store, "/mnt/root", "rw");
+    let host = crate::support::bases::shared().host();
+    let mut args = vec!["kairn", "build", "-f", "/mnt/workspace/kairn.toml", "--insecure-registry", &host];
+    args.extend(names);
+    let outcome = pod.env("KAIRN_ROOT", "/mnt/root").run(&args);
+    let report = std::fs::read_to_string(copy.join("out/report")).ok();
+    (outcome, report)
+}
+
+#[test]
+fn every_container_builds_the_same_images() {
+    if !can_run() {
+        return;
+    }
+    let workspace = Workspace::new(
+        "
+        [stage.files]
+        steps = [{ write = { a = 'a' }, to = '/' }]
+        [image.plain.stage.s]
+        steps = [{ copy = '/a', from = 'files', to = '/plain' }]
+        [image.base.stage.s]
+        from = '{busybox}'
+        steps = [{ copy = '/a', from = 'files', to = '/a', chown = 'app' }, { run = 'cat /a > /made && chown 7:8 /made' }]
+        [image.app.stage.s]
+        from = 'base'
+        steps = [{ run = 'cat /made /a > /both' }]
+        [image.tested]
+        requires = ['stage:test']
+        artifacts = [{ stage = 'test', path = '/report', dest = 'out/' }]
+        [image.tested.stage.test]
+        from = 'base'
+        steps = [{ run = 'echo failed > /report; mkdir /d; exit 5' }]
+        [image.tested.stage.s]
+        from = 'base'
+        ",
+    );
+    let kairn = Kairn::new();
+    let host = crate::support::bases::shared().host();
+    let here = workspace
+        .on(&kairn, "build")
+        .args(["plain", "app", "base", "--insecure-registry", &host])
+        .run()
+        .succeeded();
+    for profile in [Profile::Default, Profile::Unconfined, Profile::Nonroot, Profile::Userns] {
+        let (outcome, _) = in_pod(profile, &workspace, &["plain", "app", "base"]);
+        assert_eq!(outcome.succeeded().stdout, here.stdout, "{profile:?}");
+        let (outcome, report) = in_pod(profile, &workspace, &["tested"]);
+        outcome.failed(1, &["exit code: 5", "in stage `tested/test`"]);
+        assert_eq!(report.as_deref(), Some("failed\n"), "{profile:?}");
+    }
+    let (outcome, _) = in_pod(Profile::Restricted, &workspace, &["plain"]);
+    assert!(here.stdout.starts_with(&outcome.succeeded().digest()));
+    in_pod(Profile::Restricted, &workspace, &["app"]).0.failed(3, &["no way to isolate a RUN"]);
 }
