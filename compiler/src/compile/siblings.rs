@@ -55,7 +55,6 @@ impl Siblings {
             siblings.images.push(Sibling { name: unit.name.clone(), platforms: unit.platforms.clone() });
             if !unit.name.is_empty() {
                 siblings.by_name.insert(unit.name.to_lowercase(), image);
-                siblings.note(&unit.name.to_lowercase(), image, || "its name".to_owned());
             }
             for tag in unit.tags.iter().filter_map(|tag| tag.parse::<Reference>().ok()) {
                 siblings.tag(&tag, image);
@@ -72,6 +71,7 @@ impl Siblings {
             None | Some("latest") => repository.to_owned(),
             Some(name) => format!("{repository}:{name}"),
         };
+        let short = short.parse::<Reference>().map_or(short, |reference| familiar(&reference));
         self.note(&short, image, || format!("its tag `{tag}` without the registry"));
         let registry = tag.registry();
         for text in [format!("{registry}/{repository}"), repository.to_owned()] {
@@ -97,38 +97,33 @@ impl Siblings {
         self.by_name.get(&name.to_lowercase()).copied()
     }
 
-    /// Finds the image that a FROM or `from` of another image names; its own name is somebody else's.
+    /// Finds the image that a FROM or `from` of another image names: by its name as it is, or by what its tag can be
+    /// written as. Its own name is somebody else's.
     ///
     /// # Errors
     /// Several can be meant; their names.
     pub(crate) fn find(&self, name: &str, own: usize) -> Result<Option<Found>, Vec<String>> {
+        let plain = name.strip_suffix(":latest").unwrap_or(name);
+        if let Some(image) = self.by_name(plain).filter(|image| *image != own) {
+            return Ok(Some(Found { image, how: "its name".to_owned() }));
+        }
         if self.by_reference.is_empty() {
             return Ok(None);
         }
-        let reference = name.parse::<Reference>().ok();
-        if reference.as_ref().is_some_and(|reference| reference.digest().is_some()) {
+        let reference = name.parse::<Reference>().ok().filter(|reference| reference.digest().is_none());
+        let Some(images) = reference.and_then(|reference| self.by_reference.get(&familiar(&reference)))
+        else {
             return Ok(None);
-        }
-        let written = reference.as_ref().map(familiar);
-        let lower = name.to_lowercase();
-        for name in [Some(lower), written].into_iter().flatten() {
-            let Some(images) = self.by_reference.get(&name) else { continue };
-            let others: Vec<(&usize, &String)> = images.iter().filter(|(image, _)| **image != own).collect();
-            match others[..] {
-                [] => {}
-                [(image, how)] => return Ok(Some(Found { image: *image, how: how.clone() })),
-                _ => {
-                    // One that is named so is meant before those that share a repository.
-                    let named = others.iter().find(|(_, how)| *how == "its name");
-                    if let Some((image, how)) = named {
-                        return Ok(Some(Found { image: **image, how: (*how).clone() }));
-                    }
-                    let names: BTreeSet<String> =
-                        others.iter().map(|(image, _)| format!("`{}`", self.name(**image))).collect();
-                    return Err(names.into_iter().collect());
-                }
+        };
+        let others: Vec<(&usize, &String)> = images.iter().filter(|(image, _)| **image != own).collect();
+        match others[..] {
+            [] => Ok(None),
+            [(image, how)] => Ok(Some(Found { image: *image, how: how.clone() })),
+            _ => {
+                let names: BTreeSet<String> =
+                    others.iter().map(|(image, _)| format!("`{}`", self.name(**image))).collect();
+                Err(names.into_iter().collect())
             }
         }
-        Ok(None)
     }
 }
