@@ -12,7 +12,9 @@ use super::schema::schema;
 pub fn reference() -> String {
     let root = schema();
     let mut page = Page { root, text: String::new(), told: BTreeSet::new(), waiting: Vec::new() };
-    page.text.push_str("# kairn.toml\n\n<!-- Made by `kairn schema --format markdown`; change spec/src/workspace/types.rs instead. -->\n\n");
+    page.text.push_str("# kairn.toml\n\n<!-- Made by `kairn schema --format markdown`; change spec/src/workspace/types.rs instead. -->\n\n\
+             `kairn schema` writes the JSON Schema of this; an editor that knows `#:schema PATH` in the first line of a TOML file\n\
+             completes and checks it.\n\n");
     page.table("The file", root);
     while !page.waiting.is_empty() {
         let name = page.waiting.remove(0);
@@ -63,6 +65,10 @@ impl<'s> Page<'s> {
             let needed = if required.contains(key.as_str()) { " **needed**" } else { "" };
             let description = of["description"].as_str().map(one_line).unwrap_or_default();
             let _ = writeln!(self.text, "| `{key}`{needed} | {} | {} |", cell(&kind), cell(&description));
+        }
+        if let Some(others) = schema.get("additionalProperties").filter(|others| others.is_object()) {
+            let kind = self.kind(others);
+            let _ = writeln!(self.text, "| any other | {} | The values of a variable. |", cell(&kind));
         }
         self.text.push('\n');
     }
