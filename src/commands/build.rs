@@ -14,7 +14,7 @@ use kairn_executor::sandbox::userns::{Ids, Refused};
 use kairn_executor::store::Budget;
 
 use super::affected;
-use crate::args::{self, Allow, Build, Caching, Input};
+use crate::args::{self, Allow, Build, Caching, Input, Progress};
 use crate::deliveries::deliveries;
 use crate::failure::{Failure, chain};
 use crate::inputs::chosen::{Chosen, choose};
@@ -42,8 +42,11 @@ pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure>
     cache_to.extend(chosen.said(|options| &options.cache_to));
     let exports = caches::exports(&cache_to, &chosen.registries(&args.input), args.caching.offline)?;
     (settings.cache_to, settings.inline_cache) = (exports.targets, exports.inline);
-    settings.grants = allowed(args, &chosen)?;
+    settings.grants = allowed(args, &args.secret, &args.ssh)?;
     let project = Project::load(&args.input, chosen, &settings)?;
+    project.check_rights(&args.allow)?;
+    let (secrets, agents) = grants::of_images(&project, &args.secret, &args.ssh);
+    settings.grants = allowed(args, &secrets, &agents)?;
     let deliveries = deliveries(args, &project)?;
     let compiled = project.compile(settings.puller.as_ref())?;
     let graph = &compiled.graph;
@@ -79,33 +82,20 @@ pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure>
         (result, summary)
     });
     let built = result.map_err(|error| report::of_build(&error, graph, &project.files))?;
-    if !project.is_one() {
+    if !project.is_one() && args.progress != Progress::Json {
         eprint!("\n{}", report::table(&built, graph));
     }
     report::results(args, &project, &built, &deliveries, graph, &summary)?;
     report::failed(&built.failures, graph, &project.files)
 }
 
-/// What RUNs may have: the secrets and agents of the command line, then those of the images; rights of the command line.
-fn allowed(args: &Build, chosen: &Chosen) -> Result<Grants, Failure> {
-    let id = |secret: &String| {
-        secret.split(',').find_map(|field| field.trim().strip_prefix("id=").map(str::to_owned))
-    };
-    let given: BTreeSet<Option<String>> = args.secret.iter().map(id).collect();
-    let mut secrets = args.secret.clone();
-    secrets.extend(
-        chosen.said(|options| &options.secrets).into_iter().filter(|secret| !given.contains(&id(secret))),
-    );
-    let mut ssh = args.ssh.clone();
-    let name = |agent: &str| agent.split('=').next().unwrap_or_default().to_owned();
-    let given: BTreeSet<String> = ssh.iter().map(|agent| name(agent)).collect();
-    ssh.extend(chosen.said(|options| &options.ssh).into_iter().filter(|agent| !given.contains(&name(agent))));
-    let (secrets, keyed) = grants::secrets(&secrets)?;
-    chosen.check_rights(&args.allow)?;
+/// What RUNs may have.
+fn allowed(args: &Build, secrets: &[String], agents: &[String]) -> Result<Grants, Failure> {
+    let (secrets, keyed) = grants::secrets(secrets)?;
     Ok(Grants {
         secrets,
         keyed,
-        agents: grants::agents(&ssh)?,
+        agents: grants::agents(agents)?,
         insecure: args.allow.contains(&Allow::SecurityInsecure),
         host_network: args.allow.contains(&Allow::NetworkHost),
     })
@@ -163,8 +153,7 @@ pub fn fresh(caching: &Caching, project: &Project, graph: &Graph) -> Result<Fres
         }
         stages.extend(found);
     }
-    for &number in &project.selected {
-        let (unit, plan) = (&project.units[number], &project.images[number]);
+    for (unit, plan) in project.used() {
         if plan.no_cache {
             stages.extend(stage_names(unit).iter().flat_map(|stage| labels(unit, stage, graph)));
         }

@@ -55,6 +55,8 @@ fn next(args: &Explain) -> Result<BuildRecord, Failure> {
         workshop(&args.input, &args.caching, &chosen)?;
     (settings.grants.secrets, settings.grants.keyed) = grants::secrets(&args.secret)?;
     let project = Project::load(&args.input, chosen, &settings)?;
+    let (secrets, _) = grants::of_images(&project, &args.secret, &[]);
+    (settings.grants.secrets, settings.grants.keyed) = grants::secrets(&secrets)?;
     let compiled = project.compile(settings.puller.as_ref())?;
     settings.fresh = fresh(&args.caching, &project, &compiled.graph)?;
     settings.contexts.clone_from(&project.contexts);

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use kairn_convert::{Kind, Options, convert};
 use kairn_spec::Severity;
-use kairn_spec::workspace::types::{Allow, ImageOptions};
+use kairn_spec::workspace::types::ImageOptions;
 use kairn_spec::workspace::{At, Loaded, Loader, UnknownName, Workspace, load};
 
 use super::context::read_text;
 use super::dockerfile;
 use super::files::{Files, SourceFile};
 use super::tree::Tree;
-use crate::args::{self, Input, Registries};
+use crate::args::{Input, Registries};
 use crate::failure::Failure;
 
 /// The file that is looked for.
@@ -232,24 +232,6 @@ impl Chosen {
             }
         }
         said
-    }
-
-    /// Refuses rights that an image wants and the command line does not give.
-    pub fn check_rights(&self, given: &[args::Allow]) -> Result<(), Failure> {
-        for (spec, options) in self.options() {
-            for At { value, place } in &options.allow {
-                let (wanted, name) = match value {
-                    Allow::NetworkHost => (args::Allow::NetworkHost, "network.host"),
-                    Allow::SecurityInsecure => (args::Allow::SecurityInsecure, "security.insecure"),
-                };
-                if !given.contains(&wanted) {
-                    let error = place.error("not-allowed", format!("the image wants `{name}`"));
-                    let error = error.with_help(format!("if it may have that, give `--allow {name}`"));
-                    return Err(Failure::diagnostics(spec.files.render(&[error])));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// What is built, for the next build of it: the same text for the same files and target on this machine.

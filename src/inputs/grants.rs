@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use kairn_executor::grants::{AgentSource, SecretSource};
 
+use super::Project;
 use crate::failure::Failure;
 
 /// Reads `id=ID[,src=FILE|,env=NAME][,type=file|env][,key=content]`: the secrets, and the ids of those whose content counts.
@@ -108,4 +109,29 @@ pub fn agents(options: &[String]) -> Result<BTreeMap<String, AgentSource>, Failu
         }
     }
     Ok(agents)
+}
+
+/// The secrets and agents of the command line, and those that the images say of other ids.
+pub fn of_images(project: &Project, secrets: &[String], agents: &[String]) -> (Vec<String>, Vec<String>) {
+    let secret_id = |secret: &str| {
+        secret
+            .split(',')
+            .find_map(|field| field.trim().strip_prefix("id=").map(str::to_owned))
+            .unwrap_or_default()
+    };
+    let agent_id = |agent: &str| agent.split('=').next().unwrap_or_default().to_owned();
+    let join = |given: &[String], said: &mut dyn Iterator<Item = &String>, id: &dyn Fn(&str) -> String| {
+        let ids: BTreeSet<String> = given.iter().map(|given| id(given)).collect();
+        let mut all = given.to_vec();
+        for said in said {
+            if !ids.contains(&id(said)) && !all.contains(said) {
+                all.push(said.clone());
+            }
+        }
+        all
+    };
+    let mut of_images = project.used().flat_map(|(_, plan)| &plan.secrets);
+    let secrets = join(secrets, &mut of_images, &secret_id);
+    let mut of_images = project.used().flat_map(|(_, plan)| &plan.ssh);
+    (secrets, join(agents, &mut of_images, &agent_id))
 }

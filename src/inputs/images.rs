@@ -424,6 +424,11 @@ fn plan(image: &Image, spec: &Workspace) -> ImagePlan {
             .map(|output| from_here(&output.value, spec.folder_of(output.place)))
             .collect(),
         push: options.push == Some(true),
+        secrets: (options.secrets.iter())
+            .map(|secret| from_here(&secret.value, spec.folder_of(secret.place)))
+            .collect(),
+        ssh: options.ssh.iter().map(|agent| agent.value.clone()).collect(),
+        allow: options.allow.clone(),
         annotations: options
             .annotations
             .0

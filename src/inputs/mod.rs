@@ -28,7 +28,8 @@ use kairn_executor::context::Context;
 use kairn_image::Platform;
 use kairn_spec::checks::Checks;
 use kairn_spec::ignore::IgnoreFile;
-use kairn_spec::workspace::types::BuildOptions;
+use kairn_spec::workspace::At;
+use kairn_spec::workspace::types::{Allow, BuildOptions};
 use kairn_spec::{Diagnostic, FileId, Severity};
 use tempfile::TempDir;
 
@@ -93,6 +94,12 @@ pub struct ImagePlan {
     pub outputs: Vec<String>,
     /// Whether it is pushed.
     pub push: bool,
+    /// Secrets that its RUNs may mount, as `--secret` says them.
+    pub secrets: Vec<String>,
+    /// Agents that its RUNs may mount, as `--ssh` says them.
+    pub ssh: Vec<String>,
+    /// What its RUNs are allowed, if the command line allows it as well.
+    pub allow: Vec<At<Allow>>,
     /// Annotations, their keys perhaps with `index:` or `manifest:` before them.
     pub annotations: BTreeMap<String, String>,
     /// Whether everything is done again.
@@ -229,6 +236,27 @@ impl Project {
             Err(error) => return Err(self.failure(&error)),
         }
         Ok(self.filtered(found))
+    }
+
+    /// The images that are asked for, and those that they need.
+    pub fn used(&self) -> impl Iterator<Item = (&Unit, &ImagePlan)> {
+        self.units.iter().zip(&self.images).filter(|(unit, _)| unit.is_read)
+    }
+
+    /// Refuses rights that an image wants and the command line does not give.
+    pub fn check_rights(&self, given: &[args::Allow]) -> Result<(), Failure> {
+        for At { value, place } in self.used().flat_map(|(_, plan)| &plan.allow) {
+            let (wanted, name) = match value {
+                Allow::NetworkHost => (args::Allow::NetworkHost, "network.host"),
+                Allow::SecurityInsecure => (args::Allow::SecurityInsecure, "security.insecure"),
+            };
+            if !given.contains(&wanted) {
+                let error = place.error("not-allowed", format!("the image wants `{name}`"));
+                let error = error.with_help(format!("if it may have that, give `--allow {name}`"));
+                return Err(Failure::diagnostics(self.files.render(&[error])));
+            }
+        }
+        Ok(())
     }
 
     /// The kairn.tomls.

@@ -701,3 +701,45 @@ fn every_container_builds_the_same_images() {
     assert!(here.stdout.starts_with(&outcome.succeeded().digest()));
     in_pod(Profile::Restricted, &workspace, &["app"]).0.failed(3, &["no way to isolate a RUN"]);
 }
+
+#[test]
+fn an_image_that_is_needed_has_its_own_secrets_and_caches() {
+    if !can_run() {
+        return;
+    }
+    let kairn = Kairn::new();
+    let workspace = Workspace::new(
+        "
+        [image.base]
+        context = 'base'
+        secrets = ['id=token,src=secret.txt,key=content']
+        no-cache-filter = ['0']
+        [image.base.stage.0]
+        timeout = '1m'
+        [image.app.stage.s]
+        from = 'base'
+        steps = [{ run = 'cat /count' }]
+        ",
+    )
+    .file(
+        "base/Dockerfile",
+        "FROM {busybox}\nRUN --mount=type=secret,id=token,required wc -c < /run/secrets/token > /count\n",
+    )
+    .file("secret.txt", "four");
+    let host = crate::support::bases::shared().host();
+    let build = |args: &[&str]| {
+        workspace
+            .on(&kairn, "build")
+            .args(["app", "--insecure-registry", &host])
+            .args(args)
+            .with_events()
+            .run()
+    };
+    build(&[]).succeeded().says(&["\"line\":\"5\""]);
+    // Done again each time, because the image says so.
+    assert_eq!(build(&[]).succeeded().steps_run().len(), 1);
+    let other = workspace.join("other.txt");
+    std::fs::write(&other, "seven77").expect("another secret");
+    let given = format!("id=token,src={}", other.display());
+    build(&["--secret", &given]).succeeded().says(&["\"line\":\"7\""]);
+}
