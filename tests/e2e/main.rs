@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod affected;
 mod bad_input;
 mod cache;
 mod cases;
@@ -20,6 +21,7 @@ mod environments;
 mod explain;
 mod ground;
 mod layers;
+mod lock;
 mod one_id;
 mod registries;
 mod reproducible;

@@ -2,15 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::web::Web;
-use crate::support::{
-    Context, Image, Kairn, Outcome, Pod, Profile, Registry, Workspace, can_run, run, test_dir,
-};
+use crate::support::{Image, Kairn, Outcome, Pod, Profile, Registry, Workspace, can_run, run, test_dir};
 
 /// Three levels, an `ARG BASE_IMAGE`, a matrix, a gate and an artifact.
 fn shop(registry: &Registry) -> Workspace {
@@ -180,59 +176,6 @@ fn a_failure_publishes_nothing_and_still_copies_reports_out() {
 }
 
 #[test]
-fn a_lock_pins_what_bases_stand_for() {
-    if !can_run() {
-        return;
-    }
-    let (registry, kairn) = (Registry::start(), Kairn::new());
-    let host = registry.host();
-    let base = |text: &str| {
-        let context = Context::new(&format!("FROM {{busybox}}\nRUN echo {text} > /text\n"));
-        Kairn::new().build(&context).push_to(&registry, "moving:1").run().succeeded().digest()
-    };
-    let first = base("one");
-    let workspace = Workspace::new(&format!(
-        "
-        [build]
-        insecure-registries = ['{host}']
-        [image.a.stage.x]
-        from = '{host}/moving:1'
-        steps = [{{ run = 'cp /text /copy' }}]
-        [image.b]
-        context = 'b'
-        "
-    ))
-    .file("b/Dockerfile", "FROM a\nRUN cat /copy\n");
-    workspace.on(&kairn, "lock").run().succeeded().prints(&[&first, "1 images"]);
-    let built = workspace.on(&kairn, "build").run().succeeded();
-    let second = base("two");
-    workspace
-        .on(&kairn, "lock")
-        .args(["--check"])
-        .run()
-        .failed(1, &["names that do not stand"])
-        .prints(&["moved", &second]);
-    let before = registry.requests().len();
-    assert_eq!(workspace.on(&kairn, "build").run().succeeded().stdout, built.stdout);
-    assert_eq!(
-        registry.requests().len(),
-        before,
-        "with a lock nobody is asked: {:?}",
-        &registry.requests()[before..]
-    );
-    workspace.on(&kairn, "lock").args(["--update", "moving"]).run().succeeded().prints(&["moved", &second]);
-    workspace.on(&kairn, "lock").args(["--check"]).run().succeeded().prints(&["nothing moved"]);
-    assert_ne!(workspace.on(&kairn, "build").run().succeeded().stdout, built.stdout);
-    workspace
-        .on(&kairn, "lock")
-        .args(["--update", "nobody"])
-        .run()
-        .failed(2, &["no base, Git reference or file"]);
-    workspace.write("kairn.lock", "version = 99\n");
-    workspace.on(&kairn, "build").run().failed(2, &["it has the version 99"]);
-}
-
-#[test]
 fn other_tools_files_give_the_same_images() {
     if !can_run() {
         return;
@@ -349,127 +292,6 @@ fn three_hundred_images_lose_nothing_and_do_nothing_twice() {
     assert!(again.events().iter().all(|event| event["event"] != "step-started"), "nothing runs again");
 }
 
-/// Some changes to a monorepo, made one after another at random.
-const EDITS: &[(&str, &str)] = &[
-    ("base/file", "other\n"),
-    ("base/ignored.log", "noise\n"),
-    ("base/unused", "not copied\n"),
-    ("base/Dockerfile", "FROM scratch\n# a comment\nCOPY file /base\n"),
-    ("base/Dockerfile", "FROM scratch\nCOPY file /base\nLABEL a=b\n"),
-    ("lib/src/a.c", "int a;\n"),
-    ("lib/src/sub/b.h", "int b;\n"),
-    ("lib/README.md", "words\n"),
-    ("lib/.dockerignore", "*.md\nsrc/sub\n"),
-    (
-        "app/Dockerfile",
-        "FROM base AS build\nCOPY --from=lib /src /src\nFROM build\nARG V\nCOPY main.* /app$V/\n",
-    ),
-    ("app/main.c", "main\n"),
-    ("app/main.h", "header\n"),
-    ("app/other.c", "other\n"),
-    ("alone/x", "x\n"),
-    ("docs/page", "page\n"),
-];
-
-#[test]
-fn an_image_that_is_not_affected_is_cached() {
-    let kairn = Kairn::new();
-    let toml = "[image.base]\ncontext='base'\n[image.lib]\ncontext='lib'\n\
-                [image.app]\ncontext='app'\nmatrix={v=['1','2']}\nargs={V='${v}'}\n\
-                [image.alone]\ncontext='alone'\n[image.native.stage.s]\nfrom='app-1'\nsteps=[{copy='docs', to='/docs', exclude=['*.tmp']}]\n";
-    let workspace = Workspace::new(toml)
-        .file("base/Dockerfile", "FROM scratch\nCOPY file /base\n")
-        .file("base/.dockerignore", "*.log\n")
-        .file("base/file", "file\n")
-        .file("lib/Dockerfile", "FROM scratch\nCOPY src /src\n")
-        .file("lib/src/a.c", "a\n")
-        .file("app/Dockerfile", "FROM base\nCOPY --from=lib /src /src\nARG V\nCOPY main.* /app$V/\n")
-        .file("app/main.c", "c\n")
-        .file("alone/Dockerfile", "FROM scratch\nCOPY . /\n")
-        .file("alone/x", "1\n")
-        .file("docs/page", "1\n")
-        .file("docs/a.tmp", "1\n");
-    let build = |names: &[String]| workspace.on(&kairn, "build").args(names).run().succeeded();
-    build(&[]);
-    let mut seed = 20_261_126_u64;
-    let mut random = |below: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(seed >> 33).unwrap_or_default() % below
-    };
-    let (mut listed, mut spared) = (0, 0);
-    for round in 0..40 {
-        workspace.commit();
-        build(&[]);
-        for _ in 0..=random(2) {
-            let (path, text) = EDITS[random(EDITS.len())];
-            let text = if path.ends_with("Dockerfile") || path.ends_with("ignore") {
-                text.to_owned()
-            } else {
-                format!("{text}{}\n", random(3))
-            };
-            workspace.write(path, &text);
-        }
-        let answer =
-            workspace.on(&kairn, "affected").args(["--since", "HEAD", "--format", "json"]).run().succeeded();
-        let answer: Value = serde_json::from_str(&answer.stdout).expect("JSON");
-        let mut affected = BTreeSet::new();
-        for image in answer.as_array().expect("a list") {
-            let reasons = image["reasons"].as_array().expect("reasons");
-            assert!(
-                !reasons.is_empty()
-                    && reasons.iter().all(|reason| reason.as_str().is_some_and(|r| !r.is_empty()))
-            );
-            affected.insert(image["image"].as_str().expect("a name").to_owned());
-        }
-        let all = ["base", "lib", "app-1", "app-2", "alone", "native"].map(str::to_owned);
-        let others: Vec<String> = all.iter().filter(|name| !affected.contains(*name)).cloned().collect();
-        listed += affected.len();
-        spared += others.len();
-        if others.is_empty() {
-            continue;
-        }
-        let outcome = build(&others);
-        let table: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains(" built ")).collect();
-        assert!(
-            table.is_empty(),
-            "round {round}: not affected and built: {table:?}\naffected: {answer:#}\n{outcome}"
-        );
-    }
-    assert!(listed > 20 && spared > 40, "the edits say something: {listed} listed, {spared} not");
-}
-
-#[test]
-fn what_is_affected_is_built_alone() {
-    let kairn = Kairn::new();
-    let workspace = Workspace::new("[image.a]\ncontext='a'\n[image.b]\ncontext='b'\n")
-        .file("a/Dockerfile", "FROM scratch\nCOPY f /f\n")
-        .file("a/f", "1\n")
-        .file("b/Dockerfile", "FROM a\nCOPY g /g\n")
-        .file("b/g", "1\n");
-    workspace.commit();
-    let since = |what: &str| workspace.on(&kairn, "build").args(["--affected-since", what]).run();
-    since("HEAD").succeeded().says(&["nothing that was asked for changed since `HEAD`"]);
-    workspace.write("b/g", "2\n");
-    let built = since("HEAD").succeeded().says(&["b: `", "g` changed, which `COPY g /g` of `b/0` reads"]);
-    assert_eq!(built.stdout.lines().count(), 1, "{built}");
-    since("nowhere").failed(2, &["the repository has no such revision"]);
-    // By a link to the folder it is the same.
-    let links = test_dir("link-");
-    std::os::unix::fs::symlink(workspace.path(), links.path().join("to")).expect("a link");
-    let linked = kairn
-        .command("affected")
-        .args(["--since", "HEAD", "--format", "names"])
-        .args([links.path().join("to")]);
-    assert_eq!(linked.run().succeeded().stdout, "b\n");
-    let list = test_dir("list-");
-    std::fs::write(list.path().join("files"), workspace.join("a/f").display().to_string()).expect("a list");
-    let by_list = workspace
-        .on(&kairn, "affected")
-        .args(["--format", "names", "--files"])
-        .args([list.path().join("files")]);
-    assert_eq!(by_list.run().succeeded().stdout, "a\nb\n");
-}
-
 #[test]
 fn an_edge_of_another_platform_is_an_index() {
     if !can_run() {
@@ -506,54 +328,6 @@ fn an_edge_of_another_platform_is_an_index() {
         .filter_map(|manifest| manifest["platform"]["architecture"].as_str())
         .collect();
     assert_eq!(platforms, ["amd64", "arm64"]);
-}
-
-#[test]
-fn git_references_and_urls_are_locked_as_well() {
-    if !can_run() {
-        return;
-    }
-    let web = Web::start(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/web"));
-    let kairn = Kairn::new();
-    let address = web.url();
-    let workspace = Workspace::new(&format!(
-        "
-        [image.git.stage.s]
-        steps = [{{ add = '{address}/repo.git#main', to = '/git' }}]
-        [image.file.stage.s]
-        steps = [{{ add = '{address}/plain.txt', to = '/f' }}]
-        [image.context]
-        context = '{address}/repo.git#main'
-        dockerfile-inline = '''
-        FROM scratch
-        COPY . /
-        '''
-        "
-    ));
-    workspace.on(&kairn, "lock").run().succeeded().prints(&["0 images, 1 Git references, 1 files"]);
-    let texts = |kairn: &Kairn| {
-        ["git", "context"].map(|name| {
-            let out = test_dir("image-");
-            let output = format!("type=oci,dest={},tar=false", out.path().join("oci").display());
-            workspace.on(kairn, "build").args([name, "-o", &output]).run().succeeded();
-            let tree = Image::from_layout(&out.path().join("oci"), "latest").tree();
-            if name == "git" { tree.text("git/file") } else { tree.text("file") }
-        })
-    };
-    let first = texts(&kairn);
-    web.commit("another\n");
-    // Another store has seen nothing, and gets the commit of the lock.
-    let other = Kairn::new();
-    assert_eq!(texts(&other), first);
-    std::fs::write(web.folder().join("plain.txt"), "changed\n").expect("a file of the server");
-    workspace.on(&other, "build").args(["file"]).run().failed(2, &["plain.txt", "has the digest"]);
-    let check = workspace.on(&kairn, "lock").args(["--check"]).run();
-    check.failed(1, &[]).prints(&["moved", "repo.git#main", "plain.txt"]);
-    workspace.on(&kairn, "lock").args(["--update", "plain.txt"]).run().succeeded();
-    workspace.on(&other, "build").args(["file"]).run().succeeded();
-    assert_eq!(texts(&other), first);
-    workspace.on(&kairn, "lock").args(["--update"]).run().succeeded();
-    assert_eq!(texts(&other), ["another\n", "another\n"]);
 }
 
 #[test]
