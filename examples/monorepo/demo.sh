@@ -31,10 +31,10 @@ QUICK='done 0\.0s|pushed the layer |copied '
 KNOWN='cached: |because |done |\| |copied |pushed '
 kairn() {
     if [ "$1" = build ]; then
-        "$KAIRN" "$@" 2>&1 >/dev/null | grep -vE "^\[[^]]*\] ($LEFT_OUT)"
-        return "${PIPESTATUS[0]}"
+        "$KAIRN" "$@" 2>&1 >/dev/null | { grep -vE "^\[[^]]*\] ($LEFT_OUT)" || true; }
+    else
+        "$KAIRN" "$@"
     fi
-    "$KAIRN" "$@"
 }
 
 # The registry is asked as any client asks it.
