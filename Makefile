@@ -5,17 +5,17 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-DEMO_PACKAGES := busybox-static docker-registry jq runc
+DEMO_PACKAGES := busybox-static docker-registry git jq mmdebstrap runc
 TEST_PACKAGES := attr busybox-static bzip2 docker-registry git libcap2-bin mmdebstrap runc skopeo uidmap util-linux xz-utils
-BENCH_PACKAGES := $(DEMO_PACKAGES) mmdebstrap pigz skopeo time
+BENCH_PACKAGES := $(DEMO_PACKAGES) pigz skopeo time
 
 .PHONY: help
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: demo
-demo: deps-demo ## Builds an example from nothing to a running program, in under 3 minutes
-	@examples/hello/demo.sh
+demo: deps-demo ## Builds twelve images of one project from nothing to running programs, in about a minute (root)
+	@examples/monorepo/demo.sh
 
 .PHONY: test
 test: deps-test lint ## Checks format and lints, runs all tests (root; installs what is missing)

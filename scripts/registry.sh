@@ -25,16 +25,25 @@ stop_registry() {
     [ -z "${REGISTRY_PID-}" ] || { kill "$REGISTRY_PID" && wait "$REGISTRY_PID"; } 2>/dev/null || true
 }
 
-# busybox_rootfs TAR    writes the files of a small system: one busybox under all its names
-busybox_rootfs() {
-    local root
-    root=$(mktemp -d)
-    mkdir -p "$root"/{bin,dev,etc,home/app,proc,root,sys,tmp,usr,var}
-    chmod 1777 "$root/tmp"
-    cp "$(command -v busybox)" "$root/bin/busybox"
-    busybox --list | grep -vx busybox | while read -r applet; do ln -s busybox "$root/bin/$applet"; done
-    printf 'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n' >"$root/etc/passwd"
-    printf 'root:x:0:\napp:x:1000:\n' >"$root/etc/group"
-    tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$root" -cf "$1" .
-    rm -rf "$root"
+# debian_rootfs TAR PACKAGES    writes the files of this machine's own Debian or Ubuntu: what is essential and PACKAGES,
+# which are separated by commas. Root; takes the package sources of this machine's apt.
+debian_rootfs() {
+    local log
+    log=$(mktemp)
+    # Without the lists, apt does not know which of its sources are the distribution's.
+    [ -n "$(debian_sources)" ] || apt-get update -qq
+    # The hook merges /bin into /usr where the distribution does not do that by itself: the package that would do it
+    # there brings all of Perl with it.
+    debian_sources | mmdebstrap --quiet --variant=essential --mode=root --format=tar --include="$2" \
+        --hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr --aptopt='Acquire::Languages "none"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$1" - \
+        >"$log" 2>&1 || { cat "$log" >&2; rm "$log"; return 1; }
+    rm "$log"
+}
+
+debian_sources() {
+    apt-get indextargets --format '$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)' 'Created-By: Packages' |
+        awk -F '|' '$1 ~ /^(Debian|Ubuntu)$/ {
+            print "deb", ($5 ~ /^\// ? "[signed-by=" $5 "] " : "") $2, $3, $4 }'
 }

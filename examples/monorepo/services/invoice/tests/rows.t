@@ -1,0 +1,1 @@
+printf '2\tgreen tea\t900\n\ttax 19%%\t171\n\ttotal\t1071\n' | invoice

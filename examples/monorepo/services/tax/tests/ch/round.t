@@ -1,0 +1,1 @@
+printf '1\tbox\t1000\n' | tax

@@ -1,0 +1,2 @@
+echo '1 spoon' >/tmp/one
+shop ch /tmp/one

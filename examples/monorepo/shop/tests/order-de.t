@@ -1,0 +1,1 @@
+shop de /usr/share/shop/order.txt
