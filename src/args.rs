@@ -167,6 +167,9 @@ pub struct Affected {
     /// What a list says has changed: a file with a name on each line, or `-` for standard input
     #[arg(long, value_name = "FILE|-")]
     pub files: Option<String>,
+    /// Ask nobody: images are what they were when they were last asked for
+    #[arg(long)]
+    pub offline: bool,
     /// Form of the answer
     #[arg(long, value_enum, default_value_t)]
     pub format: AffectedFormat,
@@ -394,8 +397,14 @@ pub struct Graph {
     #[arg(long, value_enum, default_value_t)]
     pub format: GraphFormat,
     /// Times of a build, from its `--metadata-file`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "images")]
     pub timings: Option<PathBuf>,
+    /// Only the images of a kairn.toml, and which of them need which
+    #[arg(long)]
+    pub images: bool,
+    /// Ask nobody: images are what they were when they were last asked for
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// How progress is shown.

@@ -23,7 +23,10 @@ pub fn deliveries(args: &Build, project: &Project) -> Result<Vec<Delivery>, Fail
     for &number in &project.selected {
         let (unit, plan) = (&project.units[number], &project.images[number]);
         let count = unit.build_platforms().len();
-        let tags = plan.tags.iter().chain(&args.tag).map(|text| tag(text)).collect::<Result<Vec<_>, _>>()?;
+        // Another stage than the image's own is not what its tags name.
+        let is_other = args.input.target.is_some() && !project.is_one();
+        let own = plan.tags.iter().filter(|_| !is_other);
+        let tags = own.chain(&args.tag).map(|text| tag(text)).collect::<Result<Vec<_>, _>>()?;
         let sinks = sinks(args, plan, &tags, &unit.name)?;
         deliveries.push(Delivery {
             name: unit.name.clone(),

@@ -47,8 +47,8 @@ pub struct Workshop {
 
 impl Workshop {
     /// Opens the store and prepares to reach registries; RUNs are not prepared for.
-    pub fn open(input: &Input, chosen: &Chosen) -> Result<Self, Failure> {
-        Self::open_with(input.kairn_root.as_deref(), &chosen.registries(input), Policy::Ask, Vec::new())
+    pub fn open(input: &Input, chosen: &Chosen, policy: Policy) -> Result<Self, Failure> {
+        Self::open_with(input.kairn_root.as_deref(), &chosen.registries(input), policy, Vec::new())
     }
 
     /// As [`Workshop::open`], with shared caches, and with a say in who is asked for images.

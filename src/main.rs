@@ -9,6 +9,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this package talks to the user")]
 #![allow(unreachable_pub, reason = "nothing reaches into a program")]
 
+#[macro_use]
+mod output;
+
 mod affected;
 mod args;
 mod budget;

@@ -10,6 +10,7 @@ use kairn_executor::Error;
 use kairn_executor::built::{Built, Delivered, Fate, ImageOutcome, Work};
 use kairn_executor::explain::bytes;
 use kairn_executor::publish::Delivery;
+use kairn_executor::schedule::path::PathStep;
 use kairn_spec::Diagnostic;
 use serde_json::{Map, Value, json};
 
@@ -17,6 +18,9 @@ use crate::args::Build;
 use crate::failure::{Failure, chain, code};
 use crate::inputs::{Files, Project};
 use crate::progress::{self, Summary};
+
+/// The least time of a line of the critical path.
+const WORTH_A_LINE: Duration = Duration::from_millis(50);
 
 /// Writes the results: to standard output, and to the files that were asked for.
 pub fn results(
@@ -140,7 +144,7 @@ fn ms(time: Duration) -> u64 {
 }
 
 /// The table at the end of a build of many images, and what the time went by with.
-pub fn table(built: &Built, graph: &Graph) -> String {
+pub fn table(built: &Built, graph: &Graph, summary: &Summary) -> String {
     let mut rows = vec![["image", "digest", "size", "", "ready after"].map(str::to_owned)];
     for delivered in &built.deliveries {
         let digest = delivered.descriptor.as_ref().map_or("-".to_owned(), |found| found.digest.short());
@@ -169,9 +173,11 @@ pub fn table(built: &Built, graph: &Graph) -> String {
             widths[0], widths[1], widths[2], widths[3], widths[4],
         );
     }
-    let worked: Vec<_> =
-        built.critical_path.iter().filter(|part| part.worked >= Duration::from_millis(10)).collect();
+    let _ = writeln!(text, "{} steps cached, {} worked", summary.cached(), summary.worked());
+    let worth_a_line = |part: &&PathStep| part.worked + part.waited >= WORTH_A_LINE;
+    let worked: Vec<_> = built.critical_path.iter().filter(worth_a_line).collect();
     if !worked.is_empty() {
+        let others = built.duration.saturating_sub(worked.iter().map(|part| part.worked + part.waited).sum());
         let _ = writeln!(text, "critical path of {:.1} s:", built.duration.as_secs_f64());
         for part in worked {
             let (name, line) = progress::step_name(graph, part.step);
@@ -186,6 +192,10 @@ pub fn table(built: &Built, graph: &Graph) -> String {
                 part.worked.as_secs_f64(),
                 shortened(&line)
             );
+        }
+        if others >= WORTH_A_LINE {
+            let what = "short steps, looking at what is known, publishing";
+            let _ = writeln!(text, "  {:>6.1} s  {what}", others.as_secs_f64());
         }
     }
     text

@@ -27,8 +27,10 @@ pub enum EventKind {
     Output(String),
     /// The step ended well.
     Finished(Completion),
-    /// The step failed or was stopped.
+    /// The step failed.
     Failed,
+    /// The step was stopped, because something else failed.
+    Stopped,
     /// The step is not begun, because another one failed that it needs.
     Skipped {
         /// The one that failed.

@@ -16,6 +16,9 @@ pub(crate) fn each<I: Sync, T: Send>(
     items: &[I],
     work: &(dyn Fn(&I) -> Result<T, Error> + Sync),
 ) -> Result<Vec<T>, Error> {
+    if let [item] = items {
+        return work(item).map(|value| vec![value]);
+    }
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Ok(Vec::with_capacity(items.len())));
     std::thread::scope(|scope| {

@@ -16,6 +16,7 @@ use crate::cache::Remotes;
 use crate::cache::export::recompress;
 use crate::error::Error;
 use crate::events::{EventKind, Events};
+use crate::explain::bytes;
 use crate::state::{Origin, StateLayer};
 use crate::store::Store;
 
@@ -124,9 +125,8 @@ impl Puller {
         if self.store.has_blob(digest) {
             return Ok(());
         }
-        let mebibytes = layer.descriptor.size / (1024 * 1024);
         let pulling = |from: &str| {
-            let text = format!("pulling {} of {from} ({mebibytes} MiB)", digest.short());
+            let text = format!("pulling {} of {from} ({})", digest.short(), bytes(layer.descriptor.size));
             self.events.build(EventKind::Transfer(text));
         };
         match origin {

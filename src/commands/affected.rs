@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 
+use kairn_executor::pull::Policy;
 use serde_json::{Value, json};
 
 use crate::affected::{Affected, affected, everything};
@@ -27,7 +28,8 @@ pub fn run(args: &args::Affected) -> Result<(), Failure> {
     if args.input.words.is_empty() {
         everything(&mut chosen);
     }
-    let workshop = Workshop::open(&args.input, &chosen)?;
+    let policy = if args.offline { Policy::Offline } else { Policy::Ask };
+    let workshop = Workshop::open(&args.input, &chosen, policy)?;
     let project = Project::load(&args.input, chosen, &workshop.settings)?;
     let compiled = project.compile(workshop.settings.puller.as_ref())?;
     let found = affected(&args.input, &changes, &project, &compiled.graph, &workshop.settings);
@@ -88,9 +90,14 @@ fn to_json(project: &Project, Affected { image, reasons }: &Affected) -> Value {
 }
 
 /// Leaves of what is to be built only what changed since a revision; says what is left out.
-pub fn narrow(chosen: &mut Chosen, input: &Input, revision: &str) -> Result<Option<Vec<String>>, Failure> {
+pub fn narrow(
+    chosen: &mut Chosen,
+    input: &Input,
+    revision: &str,
+    policy: Policy,
+) -> Result<Option<Vec<String>>, Failure> {
     let changes = Changes::since(revision, &folder(input))?;
-    let workshop = Workshop::open(input, chosen)?;
+    let workshop = Workshop::open(input, chosen, policy)?;
     let project =
         Project::load(input, choose_in(input, &Tree::default(), Said::Already)?, &workshop.settings)?;
     let compiled = project.compile_silently(workshop.settings.puller.as_ref())?;

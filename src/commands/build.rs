@@ -27,7 +27,8 @@ pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure>
     let start = Instant::now();
     let mut chosen = choose(&args.input)?;
     if let Some(revision) = &args.affected_since {
-        let Some(changed) = affected::narrow(&mut chosen, &args.input, revision)? else {
+        let policy = policy(&args.caching, &chosen);
+        let Some(changed) = affected::narrow(&mut chosen, &args.input, revision, policy)? else {
             eprintln!("nothing that was asked for changed since `{revision}`");
             return Ok(());
         };
@@ -83,7 +84,7 @@ pub fn run(args: &Build, namespace: Result<Ids, Refused>) -> Result<(), Failure>
     });
     let built = result.map_err(|error| report::of_build(&error, graph, &project.files))?;
     if !project.is_one() && args.progress != Progress::Json {
-        eprint!("\n{}", report::table(&built, graph));
+        eprint!("\n{}", report::table(&built, graph, &summary));
     }
     report::results(args, &project, &built, &deliveries, graph, &summary)?;
     report::failed(&built.failures, graph, &project.files)
@@ -118,14 +119,18 @@ fn limits(args: &Build, project: &Project, settings: &mut Settings) -> Result<()
     Ok(())
 }
 
-/// Opens the store and what the options say of caches.
-pub fn workshop(input: &Input, caching: &Caching, chosen: &Chosen) -> Result<Workshop, Failure> {
-    let wants_pull = caching.pull || chosen.wants_pull();
-    let policy = match (caching.offline, wants_pull) {
+/// Who is asked for images.
+fn policy(caching: &Caching, chosen: &Chosen) -> Policy {
+    match (caching.offline, caching.pull || chosen.wants_pull()) {
         (true, _) => Policy::Offline,
         (false, true) => Policy::AlwaysAsk,
         (false, false) => Policy::Ask,
-    };
+    }
+}
+
+/// Opens the store and what the options say of caches.
+pub fn workshop(input: &Input, caching: &Caching, chosen: &Chosen) -> Result<Workshop, Failure> {
+    let policy = policy(caching, chosen);
     let registries = chosen.registries(input);
     let mut from = caching.cache_from.clone();
     from.extend(chosen.said(|options| &options.cache_from));

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Mutex;
 
 use kairn_compiler::{ImageSource, ResolvedImage};
-use kairn_executor::pull::Puller;
+use kairn_executor::pull::{Policy, Puller};
 use kairn_image::{Digest, ImageConfig, Manifest, Platform};
 use kairn_spec::checks;
 use kairn_spec::{Diagnostic, FileId, Severity};
@@ -22,7 +22,7 @@ const NEEDS_BASES: &str = "UndefinedVar";
 /// Runs the command.
 pub fn run(args: &Check) -> Result<(), Failure> {
     let chosen = choose(&args.input)?;
-    let workshop = Workshop::open(&args.input, &chosen)?;
+    let workshop = Workshop::open(&args.input, &chosen, Policy::Ask)?;
     let project = Project::load(&args.input, chosen, &workshop.settings)?;
     let source = Lenient { source: workshop.settings.puller.as_ref(), missing: Mutex::default() };
     let mut diagnostics = project.diagnose(&source)?;

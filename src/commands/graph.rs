@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use kairn_compiler::StepId;
-use kairn_compiler::render::{Format, StepTiming, render_with};
+use kairn_compiler::render::{Format, StepTiming, render_images, render_with};
+use kairn_executor::pull::Policy;
 
 use crate::args::{Graph, GraphFormat};
 use crate::failure::Failure;
@@ -14,7 +15,8 @@ use crate::machine::Workshop;
 /// Runs the command.
 pub fn run(args: &Graph) -> Result<(), Failure> {
     let chosen = choose(&args.input)?;
-    let workshop = Workshop::open(&args.input, &chosen)?;
+    let policy = if args.offline { Policy::Offline } else { Policy::Ask };
+    let workshop = Workshop::open(&args.input, &chosen, policy)?;
     let project = Project::load(&args.input, chosen, &workshop.settings)?;
     let compiled = project.compile(workshop.settings.puller.as_ref())?;
     let timings = match &args.timings {
@@ -27,6 +29,10 @@ pub fn run(args: &Graph) -> Result<(), Failure> {
         GraphFormat::Mermaid => Format::Mermaid,
         GraphFormat::Json => Format::Json,
     };
+    if args.images {
+        println!("{}", render_images(&compiled.graph, format).trim_end());
+        return Ok(());
+    }
     println!("{}", render_with(&compiled.graph, format, &timings).trim_end());
     Ok(())
 }

@@ -8,6 +8,7 @@ use kairn_compiler::graph::{GitOp, HttpOp};
 use kairn_compiler::{ImageSource, Op, ResolvedImage};
 use kairn_executor::Settings;
 use kairn_executor::fetch::{git, http};
+use kairn_executor::pull::Policy;
 use kairn_image::Platform;
 use kairn_image::reference::Reference;
 
@@ -34,7 +35,7 @@ pub fn run(args: &args::Lock) -> Result<(), Failure> {
             .with_help("pin the base in the Dockerfile: `FROM image@sha256:..`")
     })?;
     let old = Lock::of(&chosen, &tree)?.unwrap_or_default();
-    let workshop = Workshop::open(&args.input, &chosen)?;
+    let workshop = Workshop::open(&args.input, &chosen, Policy::Ask)?;
     let settings = &workshop.settings;
     // Names are asked for as they are now, where they are to be moved or compared.
     let is_moved = |name: &str| args.check || args.update.as_ref().is_some_and(|names| is_meant(names, name));

@@ -337,7 +337,20 @@ impl Gather<'_, '_> {
         for At { value, place: Place { file, span } } in &options.requires {
             let what = match value.split_once(':') {
                 Some(("stage", name)) => Required::Stage(name.to_owned()),
-                Some(("image", name)) => Required::Image(name.to_owned()),
+                Some(("image", name)) => {
+                    // The name of a matrix, or one with `*`, is that of several.
+                    let found = self.spec.select(&[name.to_owned()]).unwrap_or_default();
+                    let others = found.iter().map(|at| &self.spec.images[*at].name.value);
+                    let others: Vec<&String> = others.filter(|other| **other != unit.name).collect();
+                    for other in &others {
+                        let what = Required::Image((*other).clone());
+                        unit.requires.push(Requirement { what, file: *file, span: *span });
+                    }
+                    if !others.is_empty() {
+                        continue;
+                    }
+                    Required::Image(name.to_owned())
+                }
                 _ => {
                     let place = Place { file: *file, span: *span };
                     let error = place

@@ -34,6 +34,18 @@ pub struct Summary {
     pub times: BTreeMap<StepId, StepTime>,
 }
 
+impl Summary {
+    /// How many steps were known.
+    pub fn cached(&self) -> usize {
+        self.times.values().filter(|time| time.cached).count()
+    }
+
+    /// How many worked.
+    pub fn worked(&self) -> usize {
+        self.times.len() - self.cached()
+    }
+}
+
 /// What `kairn graph` calls the steps: `s1`, `s2` and so on.
 pub fn labels(graph: &Graph) -> BTreeMap<StepId, String> {
     graph.topological().into_iter().zip(1..).map(|(step, number)| (step, format!("s{number}"))).collect()
@@ -94,7 +106,8 @@ pub fn show(
                         },
                     );
                 }
-                EventKind::Failed if !failed.insert(step) => continue,
+                EventKind::Failed | EventKind::Stopped if !failed.insert(step) => continue,
+                EventKind::Stopped if !started.contains_key(&step) => continue,
                 _ => {}
             }
         }
@@ -122,7 +135,7 @@ pub fn show(
 fn group(groups: &mut Groups<Stderr>, event: &Event, line: &str) {
     let moment = match &event.kind {
         EventKind::Started => Moment::Begins,
-        EventKind::Finished(_) | EventKind::Failed => Moment::Ends,
+        EventKind::Finished(_) | EventKind::Failed | EventKind::Stopped => Moment::Ends,
         _ => Moment::Works,
     };
     match event.step {
@@ -154,6 +167,7 @@ fn plain_line(event: &Event, graph: &Graph, summary: &Summary) -> Option<String>
             format!("[{prefix}] done {seconds:.1}s")
         }
         EventKind::Failed => format!("[{prefix}] failed: {text}"),
+        EventKind::Stopped => format!("[{prefix}] stopped: {text}"),
         EventKind::Skipped { because } => {
             format!("[{prefix}] skipped, because {} failed: {text}", step_name(graph, *because).0)
         }
@@ -185,6 +199,7 @@ fn json_line(event: &Event, graph: &Graph, labels: &BTreeMap<StepId, String>, st
             ("step-finished", json!({ "cached": *completion != Completion::Done, "from": from }))
         }
         EventKind::Failed => ("step-failed", json!({})),
+        EventKind::Stopped => ("step-stopped", json!({})),
         EventKind::Skipped { because } => ("step-skipped", json!({ "because": labels.get(because) })),
         EventKind::Artifact(written) => (
             "artifact",

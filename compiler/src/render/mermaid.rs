@@ -50,7 +50,7 @@ fn label(view: &View<'_>, step: StepId) -> String {
 }
 
 /// Writes what Mermaid or the page around it would take for its own as character references.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

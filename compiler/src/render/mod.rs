@@ -4,12 +4,14 @@
 //! variables, which may hold passwords, are never written.
 
 mod dot;
+mod images;
 mod json;
 mod mermaid;
 mod text;
 
 use std::collections::BTreeMap;
 
+pub use self::images::render_images;
 use crate::graph::{Graph, Op, StepId};
 
 /// How to write a graph.

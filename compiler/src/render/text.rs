@@ -1,5 +1,6 @@
 //! The graph as lines of text.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use kairn_image::ImageConfig;
@@ -7,8 +8,8 @@ use serde_json::Value;
 
 use super::View;
 use crate::graph::{
-    Archives, Artifact, CopyOp, CopySource, Demand, GitOp, HttpOp, ImageEdge, ImageOp, ImageTarget, Network,
-    Op, Ownership, Parents, RunOp, Security, StepId, WorkdirOp,
+    Archives, Artifact, CopyOp, CopySource, Demand, GitOp, Graph, HttpOp, ImageEdge, ImageOp, ImageTarget,
+    Network, Op, Ownership, Parents, RunOp, Security, StepId, WorkdirOp,
 };
 
 pub(super) fn render(view: &View<'_>) -> String {
@@ -24,13 +25,21 @@ pub(super) fn render(view: &View<'_>) -> String {
     if !view.graph.edges.is_empty() {
         out.push('\n');
     }
-    for ImageEdge { from, to, why, .. } in &view.graph.edges {
-        let _ = writeln!(out, "{from:?} needs {to:?}: {why}");
-    }
+    push_edges(&mut out, view.graph);
     for Artifact { stage, step, path, dest } in &view.graph.artifacts {
         let _ = writeln!(out, "artifact {path:?} of {stage:?} ({}) to {:?}", view.id(*step), dest.display());
     }
     out
+}
+
+/// Writes which images need which; what is said twice is written once.
+pub(super) fn push_edges(out: &mut String, graph: &Graph) {
+    let mut seen = BTreeSet::new();
+    for ImageEdge { from, to, why, .. } in &graph.edges {
+        if seen.insert((from, to, why)) {
+            let _ = writeln!(out, "{from:?} needs {to:?}: {why}");
+        }
+    }
 }
 
 fn step_line(view: &View<'_>, step: StepId) -> String {

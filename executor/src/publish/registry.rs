@@ -9,6 +9,7 @@ use kairn_image::{Descriptor, Digest, media_type};
 use super::{Parcel, Run, Sink};
 use crate::error::Error;
 use crate::events::EventKind;
+use crate::explain::bytes;
 use crate::pull::parse;
 use crate::state::{Origin, StateLayer};
 
@@ -148,9 +149,11 @@ fn push_layer(
     }
     let pushed = client(run).push_blob(layout, &layer.descriptor, target, from).map_err(failed)?;
     if pushed == PushedBlob::Uploaded {
-        let mebibytes = layer.descriptor.size / (1024 * 1024);
         let digest = layer.descriptor.digest.short();
-        run.events.build(EventKind::Transfer(format!("pushed the layer {digest} ({mebibytes} MiB)")));
+        run.events.build(EventKind::Transfer(format!(
+            "pushed the layer {digest} ({})",
+            bytes(layer.descriptor.size)
+        )));
     }
     Ok(())
 }

@@ -130,7 +130,9 @@ impl Runner<'_> {
             Ok(_) | Err(Error::Lost { .. }) => {}
             Err(error) => {
                 self.ledger.fail(step, matches!(error, Error::Cancelled));
-                self.events.step(step, EventKind::Failed);
+                let is_stopped = matches!(error, Error::Cancelled);
+                let kind = if is_stopped { EventKind::Stopped } else { EventKind::Failed };
+                self.events.step(step, kind);
             }
         }
         self.outcomes.lock().expect("no holder of this lock panics").insert(step, outcome?);

@@ -11,7 +11,8 @@ pub mod queue;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc::{self, Sender};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::Scope;
 use std::time::Instant;
 
@@ -92,14 +93,18 @@ pub struct Worked {
     pub until: Instant,
 }
 
-/// Runs every step of a graph, each on a thread of its own.
+/// Runs every step of a graph: a look at it on one of a few threads, its work on a thread of its own.
 pub fn run<'w>(graph: &Graph, rules: &Rules, need: &dyn Fn(StepId) -> Room, hands: &'w Hands<'w>) -> Ran {
     let (sender, finished) = mpsc::channel();
+    let (to_look_at, looks) = mpsc::channel();
+    let looks = Mutex::new(looks);
     let mut run = Run {
         queue: ReadyQueue::new(graph, &rules.estimates),
         permits: Permits::new(rules.room),
         on_failure: rules.on_failure,
         works: BTreeMap::new(),
+        to_look_at,
+        lookers: 0,
         looking: 0,
         working: 0,
         is_stopped: false,
@@ -108,7 +113,7 @@ pub fn run<'w>(graph: &Graph, rules: &Rules, need: &dyn Fn(StepId) -> Room, hand
     std::thread::scope(|scope| {
         loop {
             if !run.is_stopped {
-                run.start(scope, rules.room.slots.max(1), hands, &sender);
+                run.start(scope, rules.room.slots.max(1), hands, &looks, &sender);
             }
             if run.looking + run.working == 0 {
                 break;
@@ -116,8 +121,11 @@ pub fn run<'w>(graph: &Graph, rules: &Rules, need: &dyn Fn(StepId) -> Room, hand
             let Ok(ended) = finished.recv() else { break };
             run.take(ended, need, hands);
         }
-    });
-    run.ran
+        let Run { to_look_at, ran, .. } = run;
+        // Those who look have nothing more to wait for.
+        drop(to_look_at);
+        ran
+    })
 }
 
 type Work<'w> = Box<dyn FnOnce() -> Result<(), Error> + Send + 'w>;
@@ -137,6 +145,10 @@ struct Run<'w> {
     on_failure: OnFailure,
     /// What waits for room.
     works: BTreeMap<StepId, Work<'w>>,
+    /// Where steps go that are to be looked at.
+    to_look_at: Sender<StepId>,
+    /// How many threads take them from there.
+    lookers: usize,
     looking: usize,
     working: usize,
     is_stopped: bool,
@@ -150,21 +162,27 @@ impl<'w> Run<'w> {
         scope: &'scope Scope<'scope, '_>,
         most: usize,
         hands: &'w Hands<'w>,
+        looks: &'scope Mutex<Receiver<StepId>>,
         sender: &Sender<Ended<'w>>,
     ) where
         'w: 'scope,
     {
         while let Some((.., step)) = self.permits.grant() {
             let work = self.works.remove(&step).expect("what asks for room has work");
-            spawn(scope, step, true, sender.clone(), move || work().map(Looked::Done));
+            let sender = sender.clone();
+            scope.spawn(move || report(step, true, &sender, || work().map(Looked::Done)));
             self.working += 1;
         }
         while self.looking < most
             && let Some(step) = self.queue.pop()
         {
-            let look = hands.look;
-            spawn(scope, step, false, sender.clone(), move || look(step));
+            if self.looking == self.lookers {
+                let (sender, at) = (sender.clone(), hands.look);
+                scope.spawn(move || look(looks, at, &sender));
+                self.lookers += 1;
+            }
             self.looking += 1;
+            let _ = self.to_look_at.send(step);
         }
     }
 
@@ -216,18 +234,29 @@ impl<'w> Run<'w> {
     }
 }
 
-fn spawn<'scope, 'w: 'scope>(
-    scope: &'scope Scope<'scope, '_>,
+/// Looks at one step after another, until there are no more.
+fn look<'w>(
+    looks: &Mutex<Receiver<StepId>>,
+    look: &'w (dyn Fn(StepId) -> Result<Looked<'w, ()>, Error> + Sync),
+    sender: &Sender<Ended<'w>>,
+) {
+    loop {
+        let next = looks.lock().expect("no holder of this lock panics").recv();
+        let Ok(step) = next else { break };
+        report(step, false, sender, || look(step));
+    }
+}
+
+/// Does something for a step, and tells what came of it.
+fn report<'w>(
     step: StepId,
     had_room: bool,
-    sender: Sender<Ended<'w>>,
-    work: impl FnOnce() -> Result<Looked<'w, ()>, Error> + Send + 'scope,
+    sender: &Sender<Ended<'w>>,
+    work: impl FnOnce() -> Result<Looked<'w, ()>, Error>,
 ) {
-    scope.spawn(move || {
-        let from = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(work));
-        let _ = sender.send(Ended { step, from, until: Instant::now(), had_room, result });
-    });
+    let from = Instant::now();
+    let result = catch_unwind(AssertUnwindSafe(work));
+    let _ = sender.send(Ended { step, from, until: Instant::now(), had_room, result });
 }
 
 #[cfg(test)]

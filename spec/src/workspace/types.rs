@@ -153,7 +153,7 @@ pub struct ImageOptions {
     #[schemars(with = "Option<String>")]
     pub(super) name: Option<IgnoredAny>,
     /// What has to be well before this image is published, though nothing of it may be in the image: `stage:NAME` for a stage
-    /// of its own, `image:NAME` for another image.
+    /// of its own, `image:NAME` for another image, or those of a matrix, perhaps with `*`.
     pub requires: Vec<At<String>>,
     /// Files that are copied out of stages to this machine, also where a command of the stage fails.
     pub artifacts: Vec<Artifact>,

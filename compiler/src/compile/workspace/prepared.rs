@@ -9,7 +9,7 @@ use kairn_spec::{Diagnostic, FileId, Span};
 
 use super::{Id, Workspace, ids};
 use crate::compile::arguments::Globals;
-use crate::compile::mentions::Walk;
+use crate::compile::mentions::{Reader, Walk};
 use crate::compile::reach::needed_by_text;
 use crate::compile::siblings::{Key, Siblings};
 use crate::compile::source::{Failure, ImageSource, ResolvedImage};
@@ -185,7 +185,11 @@ impl<'a> Workspace<'a> {
             for (reads, instruction) in stage.reads.iter().zip(&stage.syntax.instructions) {
                 for read in reads {
                     if let Named::Sibling(key) = &read.named {
-                        let text = format!("{} from={}", instruction.keyword.value, read.text);
+                        let flag = match read.reader {
+                            Reader::Copy => "--from",
+                            Reader::Mount(_) => "--mount from",
+                        };
+                        let text = format!("{} {flag}={}", instruction.keyword.value, read.text);
                         needs.push((key.clone(), read.span, text));
                     }
                 }
