@@ -67,8 +67,12 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Writes a directory with everything in it.
     fn put_all(&mut self, name: &[u8], path: &[u8]) -> Result<(), Error> {
-        if let Some(found) = self.source.tree.lookup(path) {
-            self.put(name, &[], path, found)?;
+        match self.source.tree.lookup(path) {
+            // All that is in a stage, into a folder that is there.
+            _ if name.is_empty() => {}
+            Some(found) => self.put(name, &[], path, found)?,
+            // A stage's root need not be in any layer.
+            None => make_directory(self.root.as_fd(), OsStr::from_bytes(name), 0o755, &self.copied.dest)?,
         }
         let cut = if path.is_empty() { 0 } else { path.len() + 1 };
         for (below, found) in self.source.tree.walk(path) {
@@ -253,6 +257,17 @@ mod tests {
         assert!(copy("/out/report", "a/b/name").is_some());
         assert!(copy("/out/report", "other").is_some());
         assert!(copy("/missing", "other").is_none());
+        for dest in ["all", "all-in/", "all"] {
+            assert!(copy("/", dest).is_some_and(|written| written.files == 5), "{dest}");
+            assert_eq!(
+                std::fs::read_to_string(host.join(dest).join("out/deep/tool")).expect("a file"),
+                "tool"
+            );
+            assert!(!host.join(dest).join("latest").exists());
+            std::fs::remove_file(host.join(dest).join("out/deep/tool")).expect("a file");
+        }
+        std::fs::remove_dir_all(host.join("all")).expect("a folder");
+        std::fs::remove_dir_all(host.join("all-in")).expect("a folder");
         assert!(copy("/outside/passwd", "other").is_none());
         let tree = ["again ok", "deep/", "deep/near -> ../report", "deep/tool tool", "report ok"];
         let below = |folder: &str| tree.map(|line| format!("{folder}/{line}")).to_vec();
