@@ -42,6 +42,9 @@ pub(super) struct Scope<'p> {
     outer: Option<&'p Scope<'p>>,
     names: BTreeMap<String, Value>,
     used: RefCell<BTreeSet<String>>,
+    /// Names that have no value yet, and those of them that an expression asked for.
+    awaited: BTreeSet<String>,
+    missed: RefCell<BTreeSet<String>>,
     /// How deep in texts within expressions it is.
     depth: Cell<usize>,
 }
@@ -52,7 +55,19 @@ impl<'p> Scope<'p> {
     }
 
     pub(super) fn set(&mut self, name: impl Into<String>, value: Value) {
-        self.names.insert(name.into(), value);
+        let name = name.into();
+        self.awaited.remove(&name);
+        self.names.insert(name, value);
+    }
+
+    /// Says which names will be set.
+    pub(super) fn await_names<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        self.awaited.extend(names.map(str::to_owned));
+    }
+
+    /// Returns the awaited names that expressions asked for since the last call.
+    pub(super) fn take_missed(&self) -> BTreeSet<String> {
+        self.missed.take()
     }
 
     /// Returns a value, and notes that it was used.
@@ -289,6 +304,10 @@ impl Parser<'_, '_> {
 
     fn unknown(&self, name: &str) -> Diagnostic {
         let error = self.place.error("unknown-variable", format!("there is no variable `{name}`"));
+        if self.scope.awaited.contains(name) {
+            self.scope.missed.borrow_mut().insert(name.to_owned());
+            return error;
+        }
         let all = self.scope.all();
         match nearest(name, all.keys().copied()) {
             Some(near) => error.with_help(format!("did you mean `{near}`?")),

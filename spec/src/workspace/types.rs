@@ -19,7 +19,7 @@ pub(super) struct Document {
     /// Other files whose vars, templates, images, stages and groups are used as if they stood here; `*` stands for any part
     /// of a name. Paths in a file count from its own folder.
     include: Option<Words>,
-    /// Values for `${name}`.
+    /// Values for `${name}`. A default may name other variables.
     vars: Option<Pairs<Variable>>,
     /// Options of every image.
     defaults: Option<ImageOptions>,

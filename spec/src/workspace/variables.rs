@@ -10,25 +10,58 @@ use super::types::{VariableOptions, VariableType};
 use crate::Diagnostic;
 use crate::suggest::nearest;
 
-/// Values of all variables; a default sees the variables before it.
+/// Values of all variables; a default may name any other, in any order.
 pub(super) fn resolve(
     variables: &[(Key, Node)],
     loader: &Loader<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Scope<'static> {
     let mut scope = Scope::default();
+    let mut left: BTreeMap<&str, (&Key, &Node)> = BTreeMap::new();
     for (key, node) in variables {
         if key.name == "image" {
             diagnostics
                 .push(key.place.error("reserved-name", "`image` is the name of the image in every image"));
-            continue;
+        } else {
+            left.insert(&key.name, (key, node));
         }
-        match value(key, node, &scope, loader, diagnostics) {
-            Ok(value) => scope.set(key.name.clone(), value),
-            Err(error) => {
-                diagnostics.push(error);
-                scope.set(key.name.clone(), Value::String(String::new()));
+    }
+    scope.await_names(left.keys().copied());
+    for (key, _) in variables {
+        // The next is the last; `open` are those of them that wait for one another.
+        let mut next: Vec<&str> = vec![&key.name];
+        let mut open: Vec<&str> = Vec::new();
+        while let Some(name) = next.last().copied() {
+            let Some((key, node)) = left.get(name).copied() else {
+                next.pop();
+                continue;
+            };
+            if open.last() != Some(&name) {
+                open.push(name);
             }
+            let mut found = Vec::new();
+            let mut outcome = value(key, node, &scope, loader, &mut found);
+            let missed = scope.take_missed();
+            if let Some(from) = open.iter().position(|name| missed.contains(*name)) {
+                let path: Vec<_> =
+                    open[from..].iter().chain([&open[from]]).map(|name| format!("`{name}`")).collect();
+                let text = format!("the variable `{}` needs itself: {}", open[from], path.join(" -> "));
+                (outcome, found) = (Err(key.place.error("variable-cycle", text)), Vec::new());
+            } else if !missed.is_empty() {
+                next.extend(
+                    missed.iter().filter_map(|name| left.get_key_value(name.as_str())).map(|(name, _)| *name),
+                );
+                continue;
+            }
+            diagnostics.append(&mut found);
+            let value = outcome.unwrap_or_else(|error| {
+                diagnostics.push(error);
+                Value::String(String::new())
+            });
+            scope.set(name, value);
+            left.remove(name);
+            next.pop();
+            open.pop();
         }
     }
     for name in loader.vars.keys().filter(|name| !variables.iter().any(|(key, _)| key.name == **name)) {
