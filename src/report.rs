@@ -173,7 +173,7 @@ pub fn table(built: &Built, graph: &Graph, summary: &Summary) -> String {
             widths[0], widths[1], widths[2], widths[3], widths[4],
         );
     }
-    let _ = writeln!(text, "{} steps cached, {} worked", summary.cached(), summary.worked());
+    let _ = writeln!(text, "steps: {} cached, {} worked", summary.cached(), summary.worked());
     let worth_a_line = |part: &&PathStep| part.worked + part.waited >= WORTH_A_LINE;
     let worked: Vec<_> = built.critical_path.iter().filter(worth_a_line).collect();
     if !worked.is_empty() {

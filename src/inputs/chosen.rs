@@ -179,6 +179,10 @@ pub fn project_of(folder: &Path) -> String {
 
 fn unknown_name(unknown: &UnknownName, workspace: &Workspace) -> Failure {
     let UnknownName { name, suggestion, is_cycle: _ } = unknown;
+    if workspace.images.is_empty() {
+        return Failure::user(format!("there is no image in the {NAME}"))
+            .with_help("write an `[image.NAME]`");
+    }
     let failure = Failure::user(format!("there is no image or group `{name}`"));
     let near = suggestion.as_ref().map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     let mut names: Vec<&str> = workspace.images.iter().map(|image| image.name.value.as_str()).collect();

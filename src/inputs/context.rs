@@ -57,7 +57,7 @@ pub fn locate(text: &str) -> Result<Location, Failure> {
     }
     let what = if path.exists() { "neither a folder nor an archive" } else { "not there" };
     Err(Failure::user(format!("the build context `{text}` is {what}"))
-        .with_help("the last argument is the folder that COPY and ADD take files from"))
+        .with_help("a build context is the folder, archive or URL that COPY and ADD take files from"))
 }
 
 /// Keeps standard input in a file: an archive, or else the Dockerfile.
@@ -87,7 +87,7 @@ pub fn read_text(from: impl std::io::Read, name: &str) -> Result<String, Failure
         let limit = MAX_DOCKERFILE_BYTES / (1024 * 1024);
         return Err(Failure::user(format!("the Dockerfile `{name}` has more than {limit} MiB")));
     }
-    String::from_utf8(bytes).map_err(|_| Failure::user(format!("the Dockerfile `{name}` is not UTF-8 text")))
+    String::from_utf8(bytes).map_err(|_| Failure::user(format!("`{name}` is not UTF-8 text")))
 }
 
 /// Unpacks an archive into the store and returns the folder.

@@ -145,7 +145,8 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        self.0.next().map(|node| seed.deserialize(Reader(node))).transpose()
+        let read = |node: &Node| seed.deserialize(Reader(node)).map_err(|error| error.at(node.place));
+        self.0.next().map(read).transpose()
     }
 }
 
@@ -165,7 +166,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Error> {
         let node = self.value.take().ok_or_else(|| Error::custom("a value before its key"))?;
-        seed.deserialize(Reader(node))
+        seed.deserialize(Reader(node)).map_err(|error| error.at(node.place))
     }
 }
 
