@@ -15,7 +15,7 @@ use crate::expr::{Binary, Expr, ExprKind, Part};
 use crate::place::Place;
 use crate::say::{self, Say, join_pieces, pieces};
 use crate::spec::Var;
-use crate::term::{Kind, Term};
+use crate::term::{Kind, Symbol, Term};
 
 /// The most expressions in each other, with functions and variables that are followed.
 const MAX_DEPTH: usize = 100;
@@ -146,7 +146,7 @@ impl<'a> Evaluator<'a> {
                 let inner = self.expr(inner)?;
                 let index = self.expr(index)?;
                 let index = self.fixed_value(&index, place, "an index")?;
-                element(&inner, &index).map_err(|what| Fault::Unknown(place, what))
+                self.part(inner, &index, place)
             }
             ExprKind::Splat(list, rest) => self.splat(list, rest, place),
             ExprKind::Call { name, arguments, spread } => self.call(name, arguments, *spread, place),
@@ -336,7 +336,23 @@ impl<'a> Evaluator<'a> {
             return self.reference(kind, &label, name, place);
         }
         let inner = self.expr(inner)?;
-        element(&inner, &Term::text(name)).map_err(|what| Fault::Unknown(place, what))
+        self.part(inner, &Term::text(name), place)
+    }
+
+    /// Returns an item of a list or a map.
+    fn part(&mut self, container: Term, index: &Term, place: Place) -> Result<Term, Fault> {
+        if let Term::Symbol(symbol) = &container
+            && let Some(item) = item_of(symbol, index).map_err(|what| Fault::Unknown(place, what))?
+        {
+            return Ok(item);
+        }
+        let container = match &container {
+            Term::Symbol(symbol) if symbol.kind != Kind::Table => {
+                self.fixed_value(&container, place, "an item of a list")?
+            }
+            _ => container,
+        };
+        element(&container, index).map_err(|what| Fault::Unknown(place, what))
     }
 
     /// Computes what another block is set to.
@@ -395,23 +411,30 @@ fn element(container: &Term, index: &Term) -> Result<Term, String> {
             let found = pairs.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| value.clone()).ok_or_else(|| format!("the map has no key `{name}`"))
         }
-        Term::Symbol(symbol) => symbolic_element(symbol, index),
+        Term::Symbol(symbol) => field_of(symbol, index),
         other => Err(format!("{} has no parts", other.what())),
     }
 }
 
-fn symbolic_element(symbol: &crate::term::Symbol, index: &Term) -> Result<Term, String> {
-    if let (Kind::Table, Some(name)) = (symbol.kind, index.as_text()) {
-        let kind = symbol.fields.iter().find(|(field, _)| *field == name).map(|(_, kind)| *kind);
-        let kind = kind.ok_or_else(|| format!("the map has no key `{name}`"))?;
-        let table = Say::of(&Term::Symbol(Box::new(symbol.clone())));
-        let table = table.ok_or_else(|| "a text has no parts".to_owned())?;
-        return Ok(Term::symbol(Say::Field(Box::new(table), name), kind, None));
-    }
-    match &symbol.now {
-        Some(now) => element(now, index),
-        None => Err("`kairn.toml` has no words for an item of a list".to_owned()),
-    }
+/// Returns an item of a list; nothing where `kairn.toml` has no words for it.
+fn item_of(list: &Symbol, index: &Term) -> Result<Option<Term>, String> {
+    let now = list.now.as_ref().map(|now| element(now, index)).transpose()?;
+    let at = index.as_number().filter(|at| *at >= 0.0 && at.fract() == 0.0);
+    let is_scalar = now.as_ref().is_none_or(|item| item.as_text().is_some());
+    let (Kind::List, Some(at), true) = (list.kind, at, is_scalar) else { return Ok(None) };
+    let Some(said) = Say::of(&Term::Symbol(Box::new(list.clone()))) else { return Ok(None) };
+    let kind = if matches!(said, Say::Call("split", _)) { Kind::Text } else { Kind::Scalar };
+    Ok(Some(Term::symbol(Say::Call("item", vec![said, Say::Number(at)]), kind, now)))
+}
+
+/// Returns a field of a table.
+fn field_of(symbol: &Symbol, index: &Term) -> Result<Term, String> {
+    let name = index.as_text().ok_or_else(|| format!("{} is no key of a map", index.what()))?;
+    let kind = symbol.fields.iter().find(|(field, _)| *field == name).map(|(_, kind)| *kind);
+    let kind = kind.ok_or_else(|| format!("the map has no key `{name}`"))?;
+    let table = Say::of(&Term::Symbol(Box::new(symbol.clone())));
+    let table = table.ok_or_else(|| "a text has no parts".to_owned())?;
+    Ok(Term::symbol(Say::Field(Box::new(table), name), kind, None))
 }
 
 /// Makes a number of a count.

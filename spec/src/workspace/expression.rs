@@ -25,6 +25,7 @@ pub(super) const FUNCTIONS: &[(&str, usize, usize, &str)] = &[
     ("default", 1, usize::MAX, "`default(a, b, ..)`: the first that is not empty"),
     ("eq", 2, 2, "`eq(a, b)`: whether both are the same text"),
     ("if", 3, 3, "`if(condition, a, b)`: `a` if the condition is true, else `b`"),
+    ("item", 2, 2, "`item(list, n)`: its element `n`, the first being 0"),
     ("join", 2, 2, "`join(list, separator)`: the elements as one text"),
     ("lower", 1, 1, "`lower(text)`: in lower case"),
     ("not", 1, 1, "`not(a)`: whether it is not true"),
@@ -378,6 +379,18 @@ fn apply(name: &str, args: Vec<Value>, place: Place) -> Result<Value, Diagnostic
             });
             Value::Array(lists.collect())
         }
+        "item" => {
+            let Value::Array(items) = &args[0] else {
+                return Err(place.error("invalid-expression", format!("`item`: `{}` is no list", text(0)?)));
+            };
+            let at = text(1)?;
+            let item = at.parse().ok().and_then(|at: usize| items.get(at));
+            let missing = || {
+                let text = format!("`item`: there is no element {at} in a list of {}", items.len());
+                place.error("invalid-expression", text)
+            };
+            item.ok_or_else(missing)?.value.clone()
+        }
         "join" => match &args[0] {
             Value::Array(items) => {
                 let parts: Result<Vec<_>, _> = items.iter().map(|item| as_text(&item.value, place)).collect();
@@ -487,6 +500,7 @@ mod tests {
             ("${if(eq(n, 3), upper(\"yes\"), \"no\")}", "YES"),
             ("${join(concat(list, \"c\"), \"/\")}", "a/b/c"),
             ("${join(split(\"a,b\", \",\"), \"-\")}", "a-b"),
+            ("${item(split(tag, \".\"), 0)}${item(list, 1)}", "v1b"),
             ("${replace(\"a.b\", \".\", \"\\\"\")}", "a\"b"),
             ("${short(tag, 2)}${item.field}", "v1inside"),
             ("${contains(list, \"b\")}${contains(tag, \"z\")}", "truefalse"),
@@ -517,6 +531,9 @@ mod tests {
             ("${+}", "`+` begins no expression"),
             ("x${list}", "a list where text is wanted"),
             ("${item.none}", "`item` has no `none`"),
+            ("${item(list, 2)}", "`item`: there is no element 2 in a list of 2"),
+            ("${item(list, \"-1\")}", "`item`: there is no element -1 in a list of 2"),
+            ("${item(tag, 0)}", "`item`: `v1.2+x` is no list"),
             ("${short(tag, \"x\")}", "`short` wants a number of characters"),
         ] {
             let error = scope.text(text, Place::default()).expect_err(text);
