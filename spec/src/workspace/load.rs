@@ -100,7 +100,9 @@ impl Files<'_> {
     }
 
     fn include(&mut self, path: &Path, pattern: &str, place: Place) {
-        let paths = if pattern.contains('*') { (self.loader.find)(path) } else { vec![path.to_owned()] };
+        // `*/..` is no longer a part of the path.
+        let is_pattern = clean(Path::new(pattern)).to_string_lossy().contains('*');
+        let paths = if is_pattern { (self.loader.find)(path) } else { vec![path.to_owned()] };
         if paths.is_empty() {
             self.diagnostics.push(place.error("missing-file", format!("no file is named like `{pattern}`")));
         }
