@@ -57,8 +57,7 @@ fn load_text(first: SourceText, loader: &Loader<'_>) -> Loaded {
     let mut files = Files { loader, list: Vec::new(), diagnostics: Vec::new() };
     files.add(first);
     let Files { list, mut diagnostics, .. } = files;
-    let documents: Vec<Table> = list.iter().map(|(_, table)| table.clone()).collect();
-    let sources: Vec<SourceText> = list.into_iter().map(|(source, _)| source).collect();
+    let (sources, documents): (Vec<SourceText>, Vec<Table>) = list.into_iter().unzip();
     let folders = sources.iter().map(|file| file.path.parent().unwrap_or(Path::new("")).to_owned()).collect();
     let mut workspace = Workspace { folders, ..Workspace::default() };
     Assembly { documents: &documents, loader, diagnostics: &mut diagnostics, workspace: &mut workspace }
@@ -150,8 +149,6 @@ impl<'a> Assembly<'a> {
         let images = self.all("image", "image");
         let stages = self.all("stage", "stage");
         let groups = self.all("group", "group");
-        let vars: Vec<(Key, Node)> =
-            vars.into_iter().map(|(key, node)| (key.clone(), node.clone())).collect();
         let scope = variables::resolve(&vars, self.loader, self.diagnostics);
         let by_name = |list: &[(&'a Key, &'a Node)]| -> Tables<'a> {
             list.iter().map(|(key, node)| (key.name.as_str(), (*key, *node))).collect()

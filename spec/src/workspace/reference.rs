@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use super::expression::FUNCTIONS;
-use super::schema::schema;
+use super::schema::{kinds, schema};
 
 /// Writes the reference page, in Markdown.
 pub fn reference() -> String {
@@ -99,12 +99,7 @@ impl<'s> Page<'s> {
                 return kinds.join(" or ");
             }
         }
-        let kinds: Vec<&str> = match &schema["type"] {
-            Json::String(kind) => vec![kind],
-            Json::Array(kinds) => kinds.iter().filter_map(Json::as_str).collect(),
-            _ => Vec::new(),
-        };
-        let named: Vec<String> = kinds
+        let named: Vec<String> = kinds(schema)
             .into_iter()
             .map(|kind| match kind {
                 "array" if schema.get("items").is_some() => {

@@ -249,7 +249,8 @@ fn constants(schema: &Json) -> Vec<&str> {
     list.chain(schema.get("const")).filter_map(Json::as_str).collect()
 }
 
-fn kinds(schema: &Json) -> Vec<&str> {
+/// The types that a schema allows.
+pub(super) fn kinds(schema: &Json) -> Vec<&str> {
     match schema.get("type") {
         Some(Json::String(kind)) => vec![kind],
         Some(Json::Array(kinds)) => kinds.iter().filter_map(Json::as_str).collect(),

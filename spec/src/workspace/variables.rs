@@ -12,13 +12,13 @@ use crate::suggest::nearest;
 
 /// Values of all variables; a default may name any other, in any order.
 pub(super) fn resolve(
-    variables: &[(Key, Node)],
+    variables: &[(&Key, &Node)],
     loader: &Loader<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Scope<'static> {
     let mut scope = Scope::default();
     let mut left: BTreeMap<&str, (&Key, &Node)> = BTreeMap::new();
-    for (key, node) in variables {
+    for &(key, node) in variables {
         if key.name == "image" {
             diagnostics
                 .push(key.place.error("reserved-name", "`image` is the name of the image in every image"));
@@ -181,7 +181,7 @@ fn typed(default: Node, kind: VariableType) -> Result<Value, Diagnostic> {
 }
 
 /// Warns of variables that nothing uses.
-pub(super) fn unused(variables: &[(Key, Node)], scope: &Scope<'_>) -> Vec<Diagnostic> {
+pub(super) fn unused(variables: &[(&Key, &Node)], scope: &Scope<'_>) -> Vec<Diagnostic> {
     let unused = variables.iter().filter(|(key, _)| !scope.is_used(&key.name));
     unused
         .map(|(key, _)| {
