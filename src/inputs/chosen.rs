@@ -137,7 +137,11 @@ fn spec(input: &Input, path: &Path, tree: &Tree, said: Said) -> Result<Spec, Fai
     let is_folder =
         input.file.is_none() && input.words.len() == 1 && Path::new(&input.words[0]).join(NAME) == path;
     let names: &[String] = if is_folder { &[] } else { &input.words };
-    let selected = workspace.select(names).map_err(|unknown| unknown_name(&unknown, &workspace))?;
+    let selected = if workspace.images.is_empty() {
+        Vec::new()
+    } else {
+        workspace.select(names).map_err(|unknown| unknown_name(&unknown, &workspace))?
+    };
     if selected.is_empty() {
         return Err(Failure::user(format!("`{}` has no images", path.display()))
             .with_help("`[image.NAME]` begins one; `kairn schema --format markdown` lists what it may say"));
@@ -179,10 +183,6 @@ pub fn project_of(folder: &Path) -> String {
 
 fn unknown_name(unknown: &UnknownName, workspace: &Workspace) -> Failure {
     let UnknownName { name, suggestion, is_cycle: _ } = unknown;
-    if workspace.images.is_empty() {
-        return Failure::user(format!("there is no image in the {NAME}"))
-            .with_help("write an `[image.NAME]`");
-    }
     let failure = Failure::user(format!("there is no image or group `{name}`"));
     let near = suggestion.as_ref().map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     let mut names: Vec<&str> = workspace.images.iter().map(|image| image.name.value.as_str()).collect();
