@@ -102,9 +102,13 @@ impl<'s> Contexts<'s> {
         Ok(self.note(path.to_owned(), ignore, name))
     }
 
-    /// Notes a folder that has no ignore file.
-    pub fn fetched(&mut self, path: PathBuf, name: &str) -> Found {
-        self.note(path, None, name)
+    /// As [`Contexts::folder`], of any context: only a folder of the user's own has an ignore file.
+    pub fn root(&mut self, root: &Root, dockerfile: Option<&Path>, name: &str) -> Result<Found, Failure> {
+        if root.is_local {
+            self.folder(&root.path, dockerfile, name)
+        } else {
+            Ok(self.note(root.path.clone(), None, name))
+        }
     }
 
     fn note(&mut self, path: PathBuf, ignore: Option<Arc<IgnoreFile>>, name: &str) -> Found {

@@ -36,11 +36,7 @@ pub fn load(
         Some(file) => file,
         None => of_command_line(input.file.as_deref(), context, &root, settings, contexts.tree)?,
     };
-    let found = if root.is_local {
-        contexts.folder(&root.path, Some(&file.path), "context")?
-    } else {
-        contexts.fetched(root.path, "context")
-    };
+    let found = contexts.root(&root, Some(&file.path), "context")?;
     let host = Platform::host();
     let platforms = platforms(input)?;
     let options = CompileOptions {

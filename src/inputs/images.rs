@@ -20,7 +20,7 @@ use super::contexts::{Contexts, Root};
 use super::dockerfile::{checks, of_fetched, of_path, usual};
 use super::files::SourceFile;
 use super::named::{self, absolute};
-use super::{CHECK_ARGUMENT, ImagePlan, Project, build_args, choice, labels, platforms};
+use super::{CHECK_ARGUMENT, ImagePlan, Project, build_args, choice, labels, platform, platforms};
 use crate::args::Input;
 use crate::failure::Failure;
 
@@ -101,10 +101,7 @@ impl Gather<'_, '_> {
     fn blank(&self, name: &str, options: &ImageOptions) -> Result<Unit, Failure> {
         let platforms = if self.platforms.is_empty() {
             let parse = |at: &At<String>| {
-                if at.value == "local" {
-                    return Ok(Platform::host());
-                }
-                at.value.parse().map_err(|e| self.wrong(at.place, "invalid-platform", format!("{e}")))
+                platform(&at.value).map_err(|e| self.wrong(at.place, "invalid-platform", format!("{e}")))
             };
             options.platforms.iter().map(parse).collect::<Result<Vec<Platform>, _>>()?
         } else {
@@ -148,7 +145,7 @@ impl Gather<'_, '_> {
             None => self.dockerfile(image, &root, folder)?,
         };
         let found = self.found(&root, path.as_deref(), options.context.as_ref())?;
-        let mut unit = self.blank(&image.name.value, options)?;
+        let mut unit = self.project.units[number].clone();
         unit.options = CompileOptions {
             target: options.target.as_ref().map(|target| target.value.clone()),
             build_args: self.arguments(options, &dockerfile),
@@ -193,7 +190,7 @@ impl Gather<'_, '_> {
         let (parsed, file) = shared.stages();
         let stage = &shared.stage.stage;
         let dockerfile = self.native(parsed, file);
-        let mut unit = self.blank(&shared.name.value, &ImageOptions::default())?;
+        let mut unit = self.project.units[number].clone();
         unit.options.build_args = taken(&self.build_args, &dockerfile);
         (unit.options.context, unit.options.ignore) = (found.name, found.ignore);
         unit.options.network = super::network(self.input.network);
@@ -240,11 +237,7 @@ impl Gather<'_, '_> {
             Ok(inside) if root.is_local => inside.display().to_string(),
             _ => context.map_or_else(|| root.path.display().to_string(), |context| context.value.clone()),
         };
-        if root.is_local {
-            self.contexts.folder(&root.path, dockerfile, &name)
-        } else {
-            Ok(self.contexts.fetched(root.path.clone(), &name))
-        }
+        self.contexts.root(root, dockerfile, &name)
     }
 
     fn native(&mut self, parsed: Parsed, file: FileId) -> Arc<Dockerfile> {

@@ -17,6 +17,7 @@ pub mod tree;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use kairn_compiler::compile::{
@@ -360,14 +361,16 @@ fn labels(input: &Input) -> Result<BTreeMap<String, String>, Failure> {
     labels.collect()
 }
 
+/// Reads a platform; `local` is that of this machine.
+fn platform(text: &str) -> Result<Platform, <Platform as FromStr>::Err> {
+    if text == "local" { Ok(Platform::host()) } else { text.parse() }
+}
+
 /// Values of `--platform`, each once.
 fn platforms(input: &Input) -> Result<Vec<Platform>, Failure> {
     let mut platforms: Vec<Platform> = Vec::new();
     for text in &input.platform {
-        let platform = match text.trim() {
-            "local" => Platform::host(),
-            text => text.parse().map_err(|e| Failure::user(format!("{e}")))?,
-        };
+        let platform = platform(text.trim()).map_err(|e| Failure::user(format!("{e}")))?;
         if !platforms.contains(&platform) {
             platforms.push(platform);
         }
